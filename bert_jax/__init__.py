@@ -1,0 +1,28 @@
+"""bert_jax: pretrain BERT in JAX, from raw text to a model, and put it to use.
+
+    import bert_jax
+    bert = bert_jax.load("runs/tiny")
+    bert.fill_mask("Return a [MASK] of the object.", top_k=5)
+
+Letters for shapes, the same in einsum strings, annotations and docstrings:
+B batch, T tokens, S key tokens, D width, N heads, H head width, F feed-forward
+width, V vocabulary, P predictions per sequence, L layers.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from bert_jax.pretrained import load
+
+__all__ = ["load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports JAX when a model is loaded, not when the package is."""
+    if name == "load":
+        from bert_jax.pretrained import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

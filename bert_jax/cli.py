@@ -1,0 +1,66 @@
+"""What all commands share: how they report errors, and their common flags.
+
+Status 0 is success, 2 is the user's to fix, 130 is Ctrl-C, 1 is a defect of this
+program. A traceback is shown only with `--debug`.
+"""
+
+import argparse
+import errno
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+from bert_jax.errors import UserError
+
+_NO_SPACE = ("no space left on device", "disk quota exceeded")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser with `--debug`, an example in its help, and one-line errors."""
+
+    def __init__(self, command: str, description: str, *, example: str):
+        super().__init__(
+            prog=f"python -m bert_jax.{command}",
+            description=description,
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.add_argument("--debug", action="store_true", help="show a traceback on errors")
+
+    def error(self, message: str) -> NoReturn:
+        """Raises instead of printing the whole usage."""
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def run(main: Callable[[list[str]], None]) -> NoReturn:
+    """Runs a command on the process's arguments and exits with its status."""
+    arguments = sys.argv[1:]
+    try:
+        main(arguments)
+    except (Exception, KeyboardInterrupt) as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        status, line = _explain(error)
+        print(line, file=sys.stderr)
+        sys.exit(status)
+    sys.exit(0)
+
+
+def _explain(error: BaseException) -> tuple[int, str]:
+    """Exit status and message of an exception."""
+    if isinstance(error, KeyboardInterrupt):
+        return 130, str(error) or "interrupted; the same command goes on from what is finished"
+    text = " ".join(str(error).split())
+    if isinstance(error, UserError):
+        return 2, f"error: {text}"
+    no_space = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if no_space or any(phrase in text.lower() for phrase in _NO_SPACE):
+        return 2, (
+            "error: the disk is full; free some space and run the same command again, "
+            f"what was saved before is whole ({text[:200]})"
+        )
+    if isinstance(error, OSError) and error.filename is not None:
+        return 2, f"error: {error.strerror}: {error.filename}"
+    return 1, f"error: {type(error).__name__}: {text[:300]}; run again with --debug for details"

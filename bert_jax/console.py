@@ -1,0 +1,50 @@
+"""What a person sees: progress bars, tables, lines. Quiet for logs."""
+
+import sys
+from collections.abc import Iterable
+
+from tqdm import tqdm
+
+
+class Console:
+    """Standard output for results, standard error for progress."""
+
+    def __init__(self, *, quiet: bool = False):
+        """Without progress bars if `quiet`, for output that goes to a file."""
+        self.quiet = quiet
+
+    def say(self, line: str = "") -> None:
+        """One line, above a running bar if there is one."""
+        tqdm.write(line, file=sys.stdout)
+        sys.stdout.flush()
+
+    def bar(self, what: str, *, total: int | None, unit: str, initial: int = 0) -> tqdm:
+        """A progress bar."""
+        return tqdm(
+            total=total,
+            initial=initial,
+            desc=what,
+            unit=unit,
+            unit_scale=unit == "B",
+            disable=self.quiet,
+            dynamic_ncols=True,
+            smoothing=0.05,
+        )
+
+    def table(self, title: str, rows: Iterable[tuple[str, str]]) -> None:
+        """A title and two aligned columns."""
+        rows = list(rows)
+        width = max(len(name) for name, _ in rows)
+        self.say(f"\n{title}")
+        for name, value in rows:
+            self.say(f"  {name:<{width}}  {value}")
+        self.say()
+
+
+def duration(seconds: float) -> str:
+    """Such as "42 s", "6 min" or "3.1 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

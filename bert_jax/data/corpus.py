@@ -1,0 +1,276 @@
+"""The corpus on disk: text as token ids, written once, read through memory maps.
+
+A folder of shards, each four arrays, and `corpus.json`, which is written last:
+
+  tokens-00000.npy     token ids, uint16 (uint32 if the vocabulary needs it)
+  continues-00000.npy  one bit a token, packed: it continues the word before it
+  sentences-00000.npy  tokens in each sentence, uint16
+  documents-00000.npy  sentences in each document, uint32
+
+About 2.2 bytes a token, whatever the number of epochs or masks: pairs and
+masks are made when a batch is (`bert_jax.data.batches`).
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from array import array
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from bert_jax.data.pairs import Sentences
+from bert_jax.data.sentences import split_sentences
+from bert_jax.data.sources import Document
+from bert_jax.errors import UserError
+from bert_jax.tokenizers import Tokenizer
+
+FORMAT_VERSION = 1
+MAX_SENTENCE_TOKENS = np.iinfo(np.uint16).max
+SHARD_TOKENS = 1 << 27  # 256 MiB of uint16: large enough to stream, small enough to copy
+HELD_OUT_EVERY = 20  # every 20th document is never trained on
+
+_ARRAYS = ("tokens", "continues", "sentences", "documents")
+_DOCUMENTS_PER_BATCH = 64  # documents tokenized in one call, over all cores
+
+
+def write_corpus(
+    folder: Path,
+    documents: Iterable[Document],
+    tokenizer: Tokenizer,
+    *,
+    source: str,
+    shard_tokens: int = SHARD_TOKENS,
+) -> None:
+    """Tokenizes documents into a corpus folder, atomically.
+
+    The shards are written beside `folder`, which appears only once it is
+    complete: a killed run leaves nothing that looks finished.
+
+    Args:
+      folder: the corpus folder to make.
+      documents: paragraphs of text, a list a document. Texts are split into
+        sentences here; a document without any token is dropped.
+      tokenizer: its hash is recorded, and a reader with another is refused.
+      source: where the text came from, for the record.
+      shard_tokens: a shard ends with the document that reaches this.
+    """
+    building = folder.with_name(folder.name + ".building")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    dtype = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
+    shard = _Shard(dtype, tokenizer.unk_id)
+    shards: list[dict[str, Any]] = []
+    for document in _tokenize(documents, tokenizer):
+        shard.add(document)
+        if len(shard.tokens) >= shard_tokens:
+            shards.append(shard.write(building, len(shards)))
+            shard = _Shard(dtype, tokenizer.unk_id)
+    if shard.tokens or not shards:
+        shards.append(shard.write(building, len(shards)))
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "source": source,
+        "tokenizer_hash": tokenizer.hash,
+        "vocab_size": tokenizer.vocab_size,
+        **{
+            count: sum(shard[count] for shard in shards)
+            for count in ("documents", "sentences", "tokens", "unknown")
+        },
+        "shards": shards,
+    }
+    (building / "corpus.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    building.rename(folder)
+
+
+TokenizedDocument = list[tuple[list[int], list[bool]]]
+
+
+def _tokenize(documents: Iterable[Document], tokenizer: Tokenizer) -> Iterator[TokenizedDocument]:
+    """The sentences of each document as (ids, continues), long ones in several parts."""
+    for batch in _batched(documents, _DOCUMENTS_PER_BATCH):
+        split = [
+            [s for paragraph in document for s in split_sentences(paragraph)] for document in batch
+        ]
+        encoded = iter(tokenizer.encode_corpus([s for document in split for s in document]))
+        for sentences in split:
+            document = [
+                (
+                    ids[part : part + MAX_SENTENCE_TOKENS],
+                    continues[part : part + MAX_SENTENCE_TOKENS],
+                )
+                for ids, continues in islice(encoded, len(sentences))
+                for part in range(0, len(ids), MAX_SENTENCE_TOKENS)
+            ]
+            if document:
+                yield document
+
+
+def _batched(documents: Iterable[Document], size: int) -> Iterator[list[Document]]:
+    batch: list[Document] = []
+    for document in documents:
+        batch.append(document)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+class _Shard:
+    """One shard while it is being filled."""
+
+    def __init__(self, dtype: type[np.unsignedinteger], unknown_id: int):
+        self.dtype = dtype
+        self.unknown_id = unknown_id
+        self.tokens = array("I")
+        self.continues = bytearray()
+        self.sentences = array("I")
+        self.documents = array("I")
+
+    def add(self, document: TokenizedDocument) -> None:
+        for ids, continues in document:
+            self.tokens.extend(ids)
+            self.continues.extend(continues)
+            self.sentences.append(len(ids))
+        self.documents.append(len(document))
+
+    def write(self, folder: Path, number: int) -> dict[str, Any]:
+        """Writes the four arrays; returns the shard's entry in the manifest."""
+        tokens = np.frombuffer(self.tokens, np.uint32) if self.tokens else np.zeros(0, np.uint32)
+        arrays = {
+            "tokens": tokens.astype(self.dtype),
+            "continues": np.packbits(np.frombuffer(self.continues, np.uint8)),
+            "sentences": np.array(self.sentences, np.uint16),
+            "documents": np.array(self.documents, np.uint32),
+        }
+        files = {}
+        for name in _ARRAYS:
+            path = folder / f"{name}-{number:05}.npy"
+            with path.open("wb") as file:
+                np.save(file, arrays[name])
+                file.flush()
+                os.fsync(file.fileno())
+            files[path.name] = _sha256(path)
+        return {
+            "tokens": len(tokens),
+            "sentences": len(self.sentences),
+            "documents": len(self.documents),
+            "unknown": int((tokens == self.unknown_id).sum()),
+            "files": files,
+        }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Corpus:
+    """A corpus folder, open for reading.
+
+    Attributes:
+      manifest: the contents of `corpus.json`.
+      hash: sha256 of `corpus.json`, which holds the hash of every shard.
+      sentences: the boundaries, over all shards.
+    """
+
+    def __init__(self, folder: Path, tokenizer: Tokenizer):
+        """Opens a folder that `write_corpus` made, and checks all of it.
+
+        Raises:
+          UserError: a folder that is incomplete, damaged, of another format
+            version or made with another tokenizer.
+        """
+        manifest = folder / "corpus.json"
+        if not manifest.is_file():
+            raise UserError(f"{folder} holds no corpus (corpus.json is missing)")
+        self.hash = _sha256(manifest)
+        self.manifest = json.loads(manifest.read_text())
+        _check(folder, self.manifest, tokenizer)
+        shards = range(len(self.manifest["shards"]))
+
+        def load(name: str) -> list[np.ndarray]:
+            return [np.load(folder / f"{name}-{n:05}.npy", mmap_mode="r") for n in shards]
+
+        self._tokens = load("tokens")
+        self._continues = load("continues")
+        self._shard_starts = np.cumsum([0, *map(len, self._tokens)])
+        self.sentences = Sentences(
+            offsets=np.cumsum(np.concatenate([[0], *load("sentences")]), dtype=np.int64),
+            documents=np.cumsum(np.concatenate([[0], *load("documents")]), dtype=np.int64),
+        )
+        if self.manifest["tokens"] and max(map(np.max, self._tokens)) >= tokenizer.vocab_size:
+            raise UserError(
+                f"{folder} holds ids outside the vocabulary; remove it to prepare it again"
+            )
+
+    @property
+    def num_documents(self) -> int:
+        """All documents, trained on or not."""
+        return len(self.sentences.documents) - 1
+
+    @property
+    def num_tokens(self) -> int:
+        """All tokens, trained on or not."""
+        return int(self._shard_starts[-1])
+
+    @cached_property
+    def held_out_documents(self) -> Int[np.ndarray, " H"]:
+        """Every 20th document; of fewer than 20 the last, if two remain to train on."""
+        count = self.num_documents
+        if 3 <= count < HELD_OUT_EVERY:
+            return np.array([count - 1])
+        return np.arange(HELD_OUT_EVERY - 1, count, HELD_OUT_EVERY)
+
+    @cached_property
+    def train_documents(self) -> Int[np.ndarray, " D"]:
+        """All documents that are not held out."""
+        return np.setdiff1d(np.arange(self.num_documents), self.held_out_documents)
+
+    def count_tokens(self, documents: Int[np.ndarray, " D"]) -> int:
+        """The tokens of some documents."""
+        bounds = self.sentences.offsets[self.sentences.documents]
+        return int((bounds[documents + 1] - bounds[documents]).sum())
+
+    def read(
+        self, positions: Int[np.ndarray, "B T"]
+    ) -> tuple[Int[np.ndarray, "B T"], Bool[np.ndarray, "B T"]]:
+        """The tokens at some positions of the stream: ids and "continues its word"."""
+        ids = np.empty(positions.shape, np.int64)
+        continues = np.empty(positions.shape, bool)
+        shard_of = np.searchsorted(self._shard_starts, positions, side="right") - 1
+        for shard in np.unique(shard_of):
+            here = shard_of == shard
+            local = positions[here] - self._shard_starts[shard]
+            ids[here] = self._tokens[shard][local]
+            byte, bit = np.divmod(local, 8)
+            continues[here] = (self._continues[shard][byte] >> (7 - bit).astype(np.uint8)) & 1
+        return ids, continues
+
+
+def _check(folder: Path, manifest: dict[str, Any], tokenizer: Tokenizer) -> None:
+    remedy = "remove the folder to prepare it again"
+    if manifest["format_version"] != FORMAT_VERSION:
+        raise UserError(
+            f"{folder} has corpus format {manifest['format_version']}, this program reads "
+            f"{FORMAT_VERSION}; {remedy}"
+        )
+    if manifest["tokenizer_hash"] != tokenizer.hash:
+        raise UserError(
+            f"{folder} was made with tokenizer {manifest['tokenizer_hash'][:12]}, the run has "
+            f"{tokenizer.hash[:12]}; {remedy}"
+        )
+    for shard in manifest["shards"]:
+        for name, expected in shard["files"].items():
+            if not (folder / name).is_file():
+                raise UserError(f"{folder / name} is missing; {remedy}")
+            if _sha256(folder / name) != expected:
+                raise UserError(f"{folder / name} is damaged (its checksum differs); {remedy}")

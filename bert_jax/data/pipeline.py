@@ -1,0 +1,53 @@
+"""The input pipeline: batches built ahead of the step by tf.data.
+
+Order is decided in `bert_jax.data.batches`; tf.data adds the threads, the
+prefetching and the hand-over. Whole batches go through NumPy, which releases
+the interpreter lock in its inner loops, and never a single example through a
+graph. This is the only file that imports TensorFlow.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from bert_jax.data.batches import Batch
+
+# Before the import, which would report its build and its matrix library; neither is used here.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+import tensorflow as tf
+
+_PREFETCH = 4  # batches ready or in the making; a few hide the planning of an epoch
+
+
+def make_dataset(build: Callable[[int], Batch], start: int, stop: int) -> Iterator[Batch]:
+    """Yields `build(t)` for t in `start … stop − 1`, in order, computed ahead.
+
+    Args:
+      build: makes batch t; called from several threads.
+      start: first batch. Starting late costs nothing: no batch before it is made.
+      stop: one past the last.
+    """
+    if start >= stop:
+        return iter(())
+    # The accelerator belongs to JAX; TensorFlow would claim its memory.
+    tf.config.set_visible_devices([], "GPU")
+    signature = build(start)
+    names = sorted(signature)
+
+    def build_arrays(step: np.ndarray) -> list[np.ndarray]:
+        batch = build(int(step))
+        return [batch[name] for name in names]
+
+    def build_tensors(step: tf.Tensor) -> dict[str, tf.Tensor]:
+        arrays = tf.numpy_function(
+            build_arrays, [step], [signature[name].dtype for name in names], stateful=False
+        )
+        for array, name in zip(arrays, names, strict=True):
+            array.set_shape(signature[name].shape)
+        return dict(zip(names, arrays, strict=True))
+
+    dataset = tf.data.Dataset.range(start, stop)
+    dataset = dataset.map(build_tensors, num_parallel_calls=2, deterministic=True)
+    return dataset.prefetch(_PREFETCH).as_numpy_iterator()

@@ -1,0 +1,57 @@
+"""Evaluates a pretrained model on the documents of its corpus that it was never trained on.
+
+python -m bert_jax.evaluate --model runs/tiny
+"""
+
+import json
+from pathlib import Path
+
+import jax
+
+from bert_jax import cli
+from bert_jax.console import Console
+from bert_jax.data.corpus import Corpus
+from bert_jax.data.pairs import Pairs
+from bert_jax.errors import UserError
+from bert_jax.pretrained import load
+from bert_jax.training.evaluation import describe, evaluate, held_out_batches
+from bert_jax.training.parallel import parallel_eval_step, replicate
+from bert_jax.training.run_folder import RunFolder
+from bert_jax.training.steps import make_eval_step
+
+
+def main(arguments: list[str]) -> None:
+    """Parses the command line, evaluates and prints."""
+    parser = cli.Parser(
+        "evaluate",
+        "Evaluates a pretrained model on the held-out documents of its own corpus: masked tokens "
+        "(15 %, the same ones every time) and next sentences.",
+        example="python -m bert_jax.evaluate --model runs/tiny",
+    )
+    parser.add_argument("--model", required=True, type=Path, metavar="RUN", help="run folder")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    options = parser.parse_args(arguments)
+
+    run = RunFolder(options.model)
+    config = run.read()["config"]
+    bert = load(options.model)
+    corpus = Corpus(run.corpus, bert.tokenizer)
+    batches = held_out_batches(
+        corpus, bert.tokenizer, pairs=Pairs(**config["pairs"]), batch_size=config["batch_size"]
+    )
+    if batches is None:
+        raise UserError(f"{run.corpus} has too few documents to hold one out; nothing to evaluate")
+    devices = jax.local_devices()
+    eval_step = parallel_eval_step(make_eval_step(bert.model), devices)
+    metrics = evaluate(eval_step, replicate(bert.params, devices), batches, devices)
+
+    console = Console()
+    if options.json:
+        console.say(json.dumps(metrics))
+    else:
+        documents = len(corpus.held_out_documents)
+        console.table(f"held-out: {documents} documents never trained on", describe(metrics))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,1 @@
+"""The encoder and its pretraining heads, as pure Flax modules."""

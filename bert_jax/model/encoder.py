@@ -1,0 +1,229 @@
+"""The bidirectional encoder of Devlin et al. 2018, post-LN, as google-research/bert has it.
+
+Module and parameter names follow the published checkpoints: they are what
+weights are converted by.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from bert_jax.model.attention import dot_product_attention
+from bert_jax.model.sizes import BertConfig
+
+# Cut at two standard deviations and not rescaled (modeling.py L379), so the
+# effective deviation is 0.0176. Flax's defaults are others for every layer.
+initializer = nn.initializers.truncated_normal(stddev=0.02)
+
+
+def dense(config: BertConfig, features: int, name: str) -> nn.Dense:
+    """A dense layer with BERT's initialiser."""
+    return nn.Dense(features, dtype=config.dtype, kernel_init=initializer, name=name)
+
+
+def layer_norm(name: str) -> nn.LayerNorm:
+    """BERT's LayerNorm, float32 in and out.
+
+    Flax's default epsilon is 1e-6, and its fast variance E[x²] − E[x]² loses
+    digits that parity with other implementations needs.
+    """
+    return nn.LayerNorm(epsilon=1e-12, use_fast_variance=False, dtype=jnp.float32, name=name)
+
+
+def activation(config: BertConfig) -> Callable[[Array], Array]:
+    """GELU as the configuration names it; see `BertConfig.activation`."""
+
+    def gelu(x: Array) -> Array:
+        return jax.nn.gelu(x, approximate=config.activation == "gelu_tanh")
+
+    return gelu
+
+
+class Embeddings(nn.Module):
+    """Token + position + segment, normalised."""
+
+    config: BertConfig
+
+    def setup(self) -> None:
+        table = self.config.width
+        self.word_embeddings = self.param(
+            "word_embeddings", initializer, (self.config.vocab_size, table)
+        )
+        self.position_embeddings = self.param(
+            "position_embeddings", initializer, (self.config.max_positions, table)
+        )
+        self.token_type_embeddings = self.param(
+            "token_type_embeddings", initializer, (self.config.num_segments, table)
+        )
+        self.norm = layer_norm("LayerNorm")
+        self.dropout = nn.Dropout(self.config.dropout)
+
+    def __call__(
+        self,
+        input_ids: Int[Array, "B T"],
+        segment_ids: Int[Array, "B T"],
+        *,
+        deterministic: bool,
+    ) -> Float[Array, "B T D"]:
+        """Looks up in float32 and casts after: a bfloat16 gather has a slow gradient."""
+        num_tokens = input_ids.shape[1]
+        # One-hot, because the gradient of a look-up in two rows is a scatter that all tokens
+        # contend for. Exact at the highest precision: one term of each sum is not zero.
+        segments = jnp.einsum(
+            "bts,sd->btd",
+            jax.nn.one_hot(segment_ids, self.config.num_segments),
+            self.token_type_embeddings,
+            precision=jax.lax.Precision.HIGHEST,
+        )
+        x = self.word_embeddings[input_ids] + segments + self.position_embeddings[:num_tokens]
+        x = self.norm(x).astype(self.config.dtype)
+        return self.dropout(x, deterministic=deterministic)
+
+
+class BertSelfAttention(nn.Module):
+    """Every token looks at every real token."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B T D"], lengths: Int[Array, " B"], *, deterministic: bool
+    ) -> Float[Array, "B T D"]:
+        """The heads' results, side by side."""
+        config = self.config
+
+        def project(name: str) -> Float[Array, "B T N H"]:
+            heads = (config.num_heads, config.head_width)
+            return dense(config, config.width, name)(x).reshape(*x.shape[:2], *heads)
+
+        dropout = nn.Dropout(config.attention_dropout)
+        mixed = dot_product_attention(
+            project("query"),
+            project("key"),
+            project("value"),
+            lengths,
+            dropout=lambda p: dropout(p, deterministic=deterministic),
+        )
+        return mixed.reshape(x.shape)
+
+
+class BertSelfOutput(nn.Module):
+    """Projection, dropout, residual, LayerNorm."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B T F"], residual: Float[Array, "B T D"], *, deterministic: bool
+    ) -> Float[Array, "B T D"]:
+        """The residual is added before the normalisation (post-LN)."""
+        x = dense(self.config, self.config.width, "dense")(x)
+        x = nn.Dropout(self.config.dropout)(x, deterministic=deterministic)
+        return layer_norm("LayerNorm")(x + residual).astype(self.config.dtype)
+
+
+class BertOutput(BertSelfOutput):
+    """The same after the feed-forward layer."""
+
+
+class BertAttention(nn.Module):
+    """Self-attention with its residual connection."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B T D"], lengths: Int[Array, " B"], *, deterministic: bool
+    ) -> Float[Array, "B T D"]:
+        """One attention block."""
+        mixed = BertSelfAttention(self.config, name="self")(x, lengths, deterministic=deterministic)
+        return BertSelfOutput(self.config, name="output")(mixed, x, deterministic=deterministic)
+
+
+class BertIntermediate(nn.Module):
+    """The wide half of the feed-forward layer."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T F"]:
+        """No dropout here: BERT has none after its activation."""
+        x = dense(self.config, self.config.feed_forward_width, "dense")(x)
+        return activation(self.config)(x)
+
+
+class BertLayer(nn.Module):
+    """Attention, then feed-forward."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B T D"], lengths: Int[Array, " B"], *, deterministic: bool
+    ) -> Float[Array, "B T D"]:
+        """One transformer layer."""
+        x = BertAttention(self.config, name="attention")(x, lengths, deterministic=deterministic)
+        wide = BertIntermediate(self.config, name="intermediate")(x)
+        return BertOutput(self.config, name="output")(wide, x, deterministic=deterministic)
+
+
+class BertEncoder(nn.Module):
+    """The stack of layers."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B T D"], lengths: Int[Array, " B"], *, deterministic: bool
+    ) -> Float[Array, "B T D"]:
+        """Unrolled: `lax.scan` over layers makes a base step half again as slow on a GPU."""
+        for number in range(self.config.num_layers):
+            layer = BertLayer(self.config, name=f"layer_{number}")
+            x = layer(x, lengths, deterministic=deterministic)
+        return x
+
+
+class BertPooler(nn.Module):
+    """A sentence vector from the first token."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(self, sequence: Float[Array, "B T D"]) -> Float[Array, "B D"]:
+        """Dense and tanh on [CLS]."""
+        return jnp.tanh(dense(self.config, self.config.width, "dense")(sequence[:, 0]))
+
+
+class Bert(nn.Module):
+    """Embeddings, encoder and pooler: what every task shares."""
+
+    config: BertConfig
+
+    def setup(self) -> None:
+        self.embeddings = Embeddings(self.config)
+        self.encoder = BertEncoder(self.config)
+        self.pooler = BertPooler(self.config)
+
+    def __call__(
+        self,
+        input_ids: Int[Array, "B T"],
+        segment_ids: Int[Array, "B T"],
+        lengths: Int[Array, " B"],
+        *,
+        deterministic: bool,
+    ) -> tuple[Float[Array, "B T D"], Float[Array, "B D"]]:
+        """The sequence and the pooled output.
+
+        Args:
+          input_ids: token ids, all below `vocab_size`; an array on an
+            accelerator cannot raise, so whoever loads the ids checks them.
+          segment_ids: 0 or 1.
+          lengths: real tokens in each row; padding follows them.
+          deterministic: no dropout. Otherwise pass `rngs={"dropout": key}`.
+        """
+        x = self.embeddings(input_ids, segment_ids, deterministic=deterministic)
+        sequence = self.encoder(x, lengths, deterministic=deterministic)
+        return sequence, self.pooler(sequence)

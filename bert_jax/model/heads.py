@@ -1,0 +1,67 @@
+"""The two pretraining heads, and the model that carries them."""
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from bert_jax.model.encoder import Bert, activation, dense, initializer, layer_norm
+from bert_jax.model.sizes import BertConfig
+
+
+class MaskedWordPredictions(nn.Module):
+    """Vectors to scores over the vocabulary."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B P D"], word_embeddings: Float[Array, "V D"]
+    ) -> Float[Array, "B P V"]:
+        """Dense, activation, LayerNorm, then the embedding table itself as output matrix."""
+        x = activation(self.config)(dense(self.config, self.config.width, "dense")(x))
+        x = layer_norm("LayerNorm")(x).astype(self.config.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.config.vocab_size,))
+        table = word_embeddings.astype(self.config.dtype)
+        # float32 out of the product: the loss takes a softmax over V of it.
+        return jnp.einsum("bpd,vd->bpv", x, table, preferred_element_type=jnp.float32) + bias
+
+
+class SeqRelationship(nn.Module):
+    """Is B what follows A? Class 0 says it is."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(self, pooled: Float[Array, "B D"]) -> Float[Array, "B 2"]:
+        """Scores in float32."""
+        return nn.Dense(2, dtype=jnp.float32, kernel_init=initializer, name="dense")(pooled)
+
+
+class BertForPreTraining(nn.Module):
+    """BERT with the masked-word and next-sentence heads."""
+
+    config: BertConfig
+
+    def setup(self) -> None:
+        self.bert = Bert(self.config)
+        self.predictions = MaskedWordPredictions(self.config)
+        self.seq_relationship = SeqRelationship(self.config)
+
+    def __call__(
+        self,
+        input_ids: Int[Array, "B T"],
+        segment_ids: Int[Array, "B T"],
+        lengths: Int[Array, " B"],
+        mlm_positions: Int[Array, "B P"],
+        *,
+        deterministic: bool = True,
+    ) -> tuple[Float[Array, "B P V"], Float[Array, "B 2"]]:
+        """Scores of both tasks, float32.
+
+        The vocabulary head sees the P predicted positions only: over all T it is
+        89 % of the arithmetic of a tiny model and 21 % of a base one.
+        """
+        sequence, pooled = self.bert(input_ids, segment_ids, lengths, deterministic=deterministic)
+        predicted = jnp.take_along_axis(sequence, mlm_positions[:, :, None], axis=1)
+        table = self.bert.embeddings.word_embeddings
+        return self.predictions(predicted, table), self.seq_relationship(pooled)

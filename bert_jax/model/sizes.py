@@ -1,0 +1,93 @@
+"""What a model is made of: its configuration, the named sizes, its arithmetic."""
+
+import dataclasses
+from typing import Any
+
+from bert_jax.errors import UserError
+
+ACTIVATIONS = ("gelu", "gelu_tanh")
+DTYPES = ("float32", "bfloat16")
+
+# L, A, H of Devlin et al. 2018 (base, large) and Turc et al. 2019, "Well-read
+# students learn better", table 1 (the others).
+SIZES: dict[str, dict[str, Any]] = {
+    "tiny": {"num_layers": 2, "num_heads": 2, "width": 128},
+    "mini": {"num_layers": 4, "num_heads": 4, "width": 256},
+    "small": {"num_layers": 4, "num_heads": 8, "width": 512},
+    "medium": {"num_layers": 8, "num_heads": 8, "width": 512},
+    "base": {"num_layers": 12, "num_heads": 12, "width": 768},
+    "large": {"num_layers": 24, "num_heads": 16, "width": 1024},
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BertConfig:
+    """A BERT, completely.
+
+    Attributes:
+      vocab_size: V.
+      num_layers: L.
+      num_heads: N; each is `width / num_heads` wide.
+      width: D; the feed-forward width F is four times that.
+      max_positions: rows of the position table; no input may be longer.
+      num_segments: rows of the segment table.
+      activation: "gelu" is xΦ(x), as in the checkpoints of 2018 and Hugging Face's
+        "gelu"; "gelu_tanh" its tanh approximation, Google's since February 2019.
+      dropout: rate on the embeddings and the output of attention and feed-forward.
+      attention_dropout: rate on the attention probabilities.
+      dtype: of matrix products and activations. Parameters, LayerNorm, softmax
+        and losses are float32 always.
+    """
+
+    vocab_size: int
+    num_layers: int
+    num_heads: int
+    width: int
+    max_positions: int = 512
+    num_segments: int = 2
+    activation: str = "gelu"
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "num_layers", "num_heads", "width", "max_positions"):
+            if getattr(self, name) < 1:
+                raise UserError(f"model.{name} is {getattr(self, name)}; it must be positive")
+        if self.width % self.num_heads:
+            raise UserError(
+                f"model.width {self.width} is not a multiple of model.num_heads {self.num_heads}"
+            )
+        for name, choices in (("activation", ACTIVATIONS), ("dtype", DTYPES)):
+            if getattr(self, name) not in choices:
+                raise UserError(
+                    f"model.{name} is {getattr(self, name)!r}; choose from {', '.join(choices)}"
+                )
+        for name in ("dropout", "attention_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"model.{name} is {getattr(self, name)}; it is a share, 0 to 1")
+
+    @property
+    def feed_forward_width(self) -> int:
+        """F."""
+        return 4 * self.width
+
+    @property
+    def head_width(self) -> int:
+        """H."""
+        return self.width // self.num_heads
+
+
+def training_flops_per_token(config: BertConfig, *, seq_len: int, num_predictions: int) -> float:
+    """Floating-point operations of a training step, per token of the padded batch.
+
+    6·(12·L·D² + f·(D² + D·V)) + 12·L·D·T: two for each multiply-add, times three
+    for forward and backward; f = P/T is the share of positions that get the
+    vocabulary head. Look-ups, LayerNorm, softmax, the pooler and the optimizer
+    are not counted.
+    """
+    share = num_predictions / seq_len
+    head = share * (config.width**2 + config.width * config.vocab_size)
+    body = 12 * config.num_layers * config.width**2
+    attention = 12 * config.num_layers * config.width * seq_len
+    return 6 * (body + head) + attention

@@ -1,0 +1,312 @@
+"""Pretraining, in order: build, restore, then step, report, evaluate, save.
+
+python -m bert_jax.train --config configs/tiny.py --workdir runs/tiny
+"""
+
+import dataclasses
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+import jax
+
+from bert_jax import cli
+from bert_jax.config import check_config, load_config, plain
+from bert_jax.console import Console, duration
+from bert_jax.data.batches import Batches
+from bert_jax.data.masking import Masking
+from bert_jax.data.pairs import Pairs
+from bert_jax.data.pipeline import make_dataset
+from bert_jax.data.preparation import prepare_corpus, prepare_tokenizer
+from bert_jax.data.sources import open_source
+from bert_jax.errors import UserError
+from bert_jax.model.heads import BertForPreTraining
+from bert_jax.model.sizes import BertConfig, training_flops_per_token
+from bert_jax.pretrained import Pretrained
+from bert_jax.training.checkpoint import Checkpoints
+from bert_jax.training.curves import draw_curves
+from bert_jax.training.evaluation import describe, evaluate, held_out_batches
+from bert_jax.training.examples import show_examples
+from bert_jax.training.metrics import MetricsLog, Window, read_metrics
+from bert_jax.training.optimizer import make_optimizer
+from bert_jax.training.parallel import (
+    describe_devices,
+    local_rows,
+    parallel_eval_step,
+    parallel_train_step,
+    replicate,
+    shard_batch,
+)
+from bert_jax.training.rng import Stream, stream_key
+from bert_jax.training.run_folder import RunFolder
+from bert_jax.training.schedule import make_schedule
+from bert_jax.training.steps import TrainState, init_state, make_eval_step, make_train_step
+from bert_jax.training.throughput import Pace, peak_flops
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A pretraining run: what a config file holds.
+
+    Attributes:
+      seed: decides everything random.
+      total_steps: updates to make.
+      batch_size: B, rows of the global batch.
+      log_every_steps: how often the figures of training are reported, averaged.
+      eval_every_steps: how often the held-out documents are evaluated.
+      checkpoint_every_steps: how often the run is saved.
+      data: arguments of `open_source`.
+      tokenizer: of `prepare_tokenizer`.
+      pairs: of `Pairs`.
+      masking: of `Masking`.
+      model: of `BertConfig`.
+      schedule: of `make_schedule`.
+      optimizer: of `make_optimizer`.
+    """
+
+    seed: int
+    total_steps: int
+    batch_size: int
+    log_every_steps: int
+    eval_every_steps: int
+    checkpoint_every_steps: int
+    data: dict
+    tokenizer: dict
+    pairs: dict
+    masking: dict
+    model: dict
+    schedule: dict
+    optimizer: dict
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if name.endswith("_steps") and value < 1:
+                raise UserError(f"{name} is {value}; it must be at least 1")
+
+
+# Steps until the pace is steady enough for a forecast.
+_FORECAST_AFTER = 10
+
+# Which function each section of a config feeds, and what it gets from elsewhere.
+SECTIONS: dict[str, tuple[Callable[..., object], set[str]]] = {
+    "data": (open_source, set()),
+    "tokenizer": (prepare_tokenizer, {"folder", "source", "console"}),
+    "pairs": (Pairs, set()),
+    "masking": (Masking, set()),
+    "model": (BertConfig, {"vocab_size"}),
+    "schedule": (make_schedule, {"total_steps"}),
+    "optimizer": (make_optimizer, {"schedule"}),
+}
+
+
+def train(recipe: Recipe, run: RunFolder, console: Console) -> None:
+    """Pretrains from where the run folder stands to the last step.
+
+    Raises:
+      UserError: a recipe that cannot work, a run folder that belongs to another, bad text.
+      KeyboardInterrupt: Ctrl-C, after saving.
+    """
+    devices = jax.local_devices()
+    rows = local_rows(recipe.batch_size)
+
+    # Build what needs no text first, so that a mistake there is reported at once.
+    pairs, masking = Pairs(**recipe.pairs), Masking(**recipe.masking)
+    schedule = make_schedule(**recipe.schedule, total_steps=recipe.total_steps)
+    optimizer = make_optimizer(schedule, **recipe.optimizer)
+    model = BertForPreTraining(
+        BertConfig(vocab_size=recipe.tokenizer["vocab_size"], **recipe.model)
+    )
+    if pairs.seq_len > model.config.max_positions:
+        raise UserError(
+            f"pairs.seq_len {pairs.seq_len} is more than model.max_positions "
+            f"{model.config.max_positions}; shorten the one or raise the other"
+        )
+    if not run.corpus.exists():
+        open_source(**recipe.data)
+    for change in run.claim(dataclasses.asdict(recipe)):
+        console.say(f"changed since the run began: {change}")
+
+    # Text to tokens, once; tokens to batches, by number.
+    source = recipe.data["source"]
+    tokenizer = prepare_tokenizer(run.tokenizer, source, console, **recipe.tokenizer)
+    corpus = prepare_corpus(run.corpus, source, tokenizer, console)
+    run.record_hashes(tokenizer_hash=tokenizer.hash, corpus_hash=corpus.hash)
+    batches = Batches(
+        corpus,
+        tokenizer,
+        pairs=pairs,
+        masking=masking,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        documents=corpus.train_documents,
+    )
+    held_out = held_out_batches(corpus, tokenizer, pairs=pairs, batch_size=recipe.batch_size)
+
+    # Restore, or begin.
+    init = jax.jit(partial(init_state, model, optimizer, stream_key(recipe.seed, Stream.INIT)))
+    checkpoints = Checkpoints(run.checkpoints)
+    if checkpoints.latest_step is None:
+        state, window = init(), Window()
+    else:
+        state, progress = checkpoints.restore(jax.eval_shape(init))
+        window = Window(progress["window"])
+    start = int(state.step)
+    state = replicate(state, devices)
+    metrics = MetricsLog(run.path, start_step=start)
+    pace = Pace(
+        tokens_per_step=recipe.batch_size * pairs.seq_len,
+        flops_per_token=training_flops_per_token(
+            model.config,
+            seq_len=pairs.seq_len,
+            num_predictions=masking.max_predictions(pairs.seq_len),
+        ),
+        peak_flops=peak_flops(devices),
+    )
+    _summarize(console, recipe, batches, state, start)
+
+    # Step, report, evaluate, save.
+    train_step = parallel_train_step(make_train_step(model, optimizer, schedule), devices)
+    eval_step = parallel_eval_step(make_eval_step(model), devices)
+    dropout_key = stream_key(recipe.seed, Stream.DROPOUT)
+    dataset = make_dataset(partial(batches.batch, rows=rows), start, recipe.total_steps)
+    with (
+        _interruptible() as interrupted,
+        console.bar("training", total=recipe.total_steps, initial=start, unit="step") as bar,
+    ):
+        for step, batch in enumerate(dataset, start + 1):
+            state, sums = train_step(state, shard_batch(batch, devices), dropout_key)
+            window.add(sums)
+            pace.step(sums)
+            bar.update()
+            if step == start + _FORECAST_AFTER:
+                seconds = pace.seconds_per_step() * (recipe.total_steps - step)
+                console.say(f"expected time: {duration(seconds)} of steps")
+            is_last = step == recipe.total_steps
+            if step % recipe.log_every_steps == 0 or is_last:
+                figures = window.means() | pace.figures()
+                metrics.write(step, "train", figures)
+                bar.set_postfix_str(_brief(figures))
+                if console.quiet:
+                    console.say(f"step {step:,} of {recipe.total_steps:,}: {_brief(figures)}")
+                window = Window()
+            if held_out and (step % recipe.eval_every_steps == 0 or is_last):
+                with pace.paused():
+                    figures = evaluate(eval_step, state.params, held_out, devices)
+                    metrics.write(step, "held_out", figures)
+                    draw_curves(run.path)
+            if step % recipe.checkpoint_every_steps == 0 or is_last or interrupted.is_set():
+                with pace.paused():
+                    metrics.flush()
+                    checkpoints.save(state, {"window": window.totals()})
+            if interrupted.is_set():
+                break
+    checkpoints.close()
+    metrics.close()
+    draw_curves(run.path)
+    if interrupted.is_set():
+        raise KeyboardInterrupt(
+            f"interrupted and saved at step {step:,}; the same command goes on from there"
+        )
+
+    # What came of it.
+    if held_out:
+        final = [
+            row for row in read_metrics(run.path / "metrics.jsonl") if row["split"] == "held_out"
+        ][-1]
+        documents = len(corpus.held_out_documents)
+        console.table(f"held-out: {documents} documents never trained on", describe(final))
+        show_examples(console, Pretrained(model, jax.device_get(state.params), tokenizer), corpus)
+    console.say(f"saved in {run.path}: checkpoints, metrics.jsonl, curves.png, TensorBoard events")
+    console.say(f'try it: python -m bert_jax.fill_mask --model {run.path} "a [MASK] of text"')
+
+
+def _summarize(
+    console: Console, recipe: Recipe, batches: Batches, state: TrainState, start: int
+) -> None:
+    """The table at the start."""
+    corpus = batches.corpus
+    num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    trained_on = corpus.count_tokens(batches.documents)
+    epochs = recipe.total_steps * recipe.batch_size / batches.num_examples
+    console.table(
+        f"resuming at step {start:,}" if start else "pretraining",
+        [
+            ("devices", describe_devices()),
+            ("parameters", f"{num_parameters:,}"),
+            (
+                "corpus",
+                f"{corpus.num_tokens:,} tokens in {corpus.num_documents:,} documents, "
+                f"{trained_on:,} of them trained on",
+            ),
+            ("unknown tokens", f"{corpus.manifest['unknown'] / corpus.num_tokens:.2%}"),
+            (
+                "steps",
+                f"{recipe.total_steps:,} of {recipe.batch_size} × {batches.pairs.seq_len} tokens",
+            ),
+            ("epochs", f"{epochs:.2g} of {batches.num_examples:,} examples"),
+        ],
+    )
+
+
+def _brief(figures: dict[str, float]) -> str:
+    """The figures beside the progress bar."""
+    parts = [f"mlm {figures['mlm_loss']:.3f}"]
+    if "nsp_loss" in figures:
+        parts.append(f"nsp {figures['nsp_loss']:.3f}")
+    if "tokens_per_second" in figures:
+        parts.append(f"{figures['tokens_per_second'] / 1000:,.1f}k tokens/s")
+    if "mfu" in figures:
+        parts.append(f"MFU {figures['mfu']:.1%}")
+    return ", ".join(parts)
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Ctrl-C sets an event instead of raising, so that a step is finished and saved first.
+
+    A second one does not wait.
+    """
+    interrupted = threading.Event()
+
+    def interrupt(signal_number: int, frame: FrameType | None) -> None:
+        if interrupted.is_set():
+            signal.default_int_handler(signal_number, frame)
+        interrupted.set()
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def main(arguments: list[str]) -> None:
+    """Parses the command line and trains."""
+    parser = cli.Parser(
+        "train",
+        "Pretrains BERT. The same command again goes on where the run stands. Any value of the "
+        "config is set as --config.SECTION.KEY=VALUE.",
+        example="python -m bert_jax.train --config configs/tiny.py --workdir runs/tiny "
+        "--config.total_steps=200",
+    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="config file, see configs/")
+    parser.add_argument(
+        "--workdir",
+        type=Path,
+        metavar="FOLDER",
+        help="run folder (default: runs/NAME of the config)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="plain lines, no progress bars")
+    options, overrides = parser.parse_known_args(arguments)
+    config = plain(load_config(options.config, overrides))
+    check_config(config, Recipe, SECTIONS)
+    run = RunFolder(options.workdir or Path("runs") / Path(options.config).stem)
+    train(Recipe(**config), run, Console(quiet=options.quiet))
+
+
+if __name__ == "__main__":
+    cli.run(main)

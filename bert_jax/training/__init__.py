@@ -1,0 +1,1 @@
+"""The pieces of a training run: pure steps, and the effects around them."""

@@ -1,0 +1,103 @@
+"""Checkpoints: parameters, optimizer state and where the run stands, saved together by orbax.
+
+A step is there completely or not at all: orbax writes beside the final name and
+renames. Saving copies the arrays and returns; the disk is written to meanwhile.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from jaxtyping import PyTree
+from orbax.checkpoint import checkpoint_managers
+
+from bert_jax.errors import UserError
+from bert_jax.training.steps import TrainState
+
+_KEEP = 2  # the newest, and one to fall back on
+
+
+class Checkpoints:
+    """The checkpoints of one run."""
+
+    def __init__(self, folder: Path):
+        logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports every file otherwise
+        self.folder = folder
+        self._manager = ocp.CheckpointManager(
+            folder.absolute(),
+            item_names=("params", "opt_state", "progress"),
+            options=ocp.CheckpointManagerOptions(
+                save_decision_policy=checkpoint_managers.FixedIntervalPolicy(1),
+                preservation_policy=checkpoint_managers.LatestN(_KEEP),
+            ),
+        )
+
+    @property
+    def latest_step(self) -> int | None:
+        """The newest step saved, None if there is none."""
+        return self._manager.latest_step()
+
+    def save(self, state: TrainState, progress: dict[str, Any]) -> None:
+        """Saves a state unless its step is there already; returns before the disk is done.
+
+        Args:
+          state: what to save.
+          progress: what else the run must remember, as JSON.
+        """
+        step = int(state.step)
+        if step == self.latest_step:
+            return
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                params=ocp.args.StandardSave(state.params),
+                opt_state=ocp.args.StandardSave(state.opt_state),
+                progress=ocp.args.JsonSave(progress),
+            ),
+        )
+
+    def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """The newest state, in NumPy arrays, whatever devices it was saved from, and its progress.
+
+        Args:
+          like: a state of the same shapes (`jax.eval_shape` gives one).
+        """
+        step = self.latest_step
+        restored = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                params=ocp.args.StandardRestore(_empty(like.params)),
+                opt_state=ocp.args.StandardRestore(_empty(like.opt_state)),
+                progress=ocp.args.JsonRestore(),
+            ),
+        )
+        state = TrainState(jnp.int32(step), restored["params"], restored["opt_state"])
+        return state, restored["progress"]
+
+    def restore_params(self, like: PyTree) -> PyTree:
+        """The newest parameters only.
+
+        Raises:
+          UserError: nothing was saved yet.
+        """
+        if self.latest_step is None:
+            raise UserError(f"{self.folder} holds no checkpoint yet")
+        args = ocp.args.Composite(params=ocp.args.StandardRestore(_empty(like)))
+        return self._manager.restore(self.latest_step, args=args)["params"]
+
+    def wait(self) -> None:
+        """Returns when everything saved is on disk; raises if it could not be written."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits and releases the threads."""
+        self._manager.close()
+
+
+def _empty(tree: PyTree) -> PyTree:
+    """NumPy arrays of the same shapes, which ask orbax for NumPy arrays."""
+    return jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree)

@@ -1,0 +1,66 @@
+"""Losses and accuracies as (sum, weight) pairs.
+
+Never a mean: shards and micro-batches hold different numbers of masked tokens,
+so only the caller may divide, after summing over all of them.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+SumAndWeight = tuple[Float[Array, ""], Float[Array, ""]]
+
+
+def cross_entropy(
+    logits: Float[Array, "*rows C"], labels: Int[Array, "*rows"], weights: Float[Array, "*rows"]
+) -> SumAndWeight:
+    """Summed negative log-likelihood over the rows that count, in nats.
+
+    Args:
+      logits: float32; log-softmax is taken here.
+      labels: the right classes; anything valid where `weights` is 0.
+      weights: 1 for a real row, 0 for padding.
+    """
+    log_probabilities = jax.nn.log_softmax(logits)
+    picked = jnp.take_along_axis(log_probabilities, labels[..., None], axis=-1)[..., 0]
+    return -jnp.sum(picked * weights), jnp.sum(weights)
+
+
+def accuracy(
+    logits: Float[Array, "*rows C"], labels: Int[Array, "*rows"], weights: Float[Array, "*rows"]
+) -> SumAndWeight:
+    """How many rows have their highest score at the right class, and how many count."""
+    right = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
+    return jnp.sum(right * weights), jnp.sum(weights)
+
+
+def pretraining_sums(
+    mlm_logits: Float[Array, "B P V"],
+    nsp_logits: Float[Array, "B 2"],
+    batch: dict[str, Array],
+) -> dict[str, SumAndWeight]:
+    """Every figure of a pretraining batch, by name.
+
+    `nsp_*` are there only if the batch has `nsp_labels`. A row of padding
+    (length 0) counts nowhere.
+
+    Returns:
+      `mlm_loss` and `mlm_accuracy` over the masked tokens, `nsp_loss`,
+      `nsp_accuracy` and `nsp_is_random` (the share of class 1, from which the
+      accuracy of always guessing the larger class follows) over the rows.
+    """
+    mlm = (mlm_logits, batch["mlm_ids"], batch["mlm_weights"])
+    sums = {"mlm_loss": cross_entropy(*mlm), "mlm_accuracy": accuracy(*mlm)}
+    if "nsp_labels" in batch:
+        is_real = (batch["lengths"] > 0).astype(jnp.float32)
+        nsp = (nsp_logits, batch["nsp_labels"], is_real)
+        sums["nsp_loss"] = cross_entropy(*nsp)
+        sums["nsp_accuracy"] = accuracy(*nsp)
+        sums["nsp_is_random"] = (jnp.sum(batch["nsp_labels"] * is_real), jnp.sum(is_real))
+    return sums
+
+
+def mean(pair: SumAndWeight) -> Float[Array, ""]:
+    """The mean of a pair that is summed over everything it should be; 0 of nothing is 0."""
+    total, weight = pair
+    return total / jnp.maximum(weight, 1.0)

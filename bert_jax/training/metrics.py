@@ -1,0 +1,112 @@
+"""What a run reports: averages over windows of steps, to metrics.jsonl and TensorBoard."""
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from bert_jax.training.steps import Sums
+
+
+class Window:
+    """Sums since the last report; kept in checkpoints, so that a resumed run reports the same."""
+
+    def __init__(self, saved: dict[str, list[float]] | None = None):
+        self._totals = {name: tuple(pair) for name, pair in (saved or {}).items()}
+        self._pending: list[Sums] = []
+
+    def add(self, sums: Sums) -> None:
+        """Adds a step, without waiting for the device."""
+        self._pending.append(sums)
+
+    def totals(self) -> dict[str, list[float]]:
+        """Sum and weight of each figure, in float64; waits for the device."""
+        for sums in self._pending:
+            for name, pair in sums.items():
+                total, weight = self._totals.get(name, (0.0, 0.0))
+                self._totals[name] = (total + float(pair[0]), weight + float(pair[1]))
+        self._pending.clear()
+        return {name: list(pair) for name, pair in self._totals.items()}
+
+    def means(self) -> dict[str, float]:
+        """The mean of each figure; those that never counted are left out."""
+        return {name: total / weight for name, (total, weight) in self.totals().items() if weight}
+
+
+def held_out_metrics(totals: dict[str, list[float]]) -> dict[str, float]:
+    """The figures of an evaluation, from its sums.
+
+    NSP accuracy comes with what it must be compared with: the base rate (always
+    guessing the more frequent class, which is above ½) and its standard error.
+    """
+    means = {name: total / weight for name, (total, weight) in totals.items() if weight}
+    metrics = {
+        "mlm_loss": means["mlm_loss"],
+        "mlm_perplexity": math.exp(means["mlm_loss"]),
+        "mlm_accuracy": means["mlm_accuracy"],
+    }
+    if "nsp_accuracy" in means:
+        share, rows = means["nsp_accuracy"], totals["nsp_accuracy"][1]
+        metrics |= {
+            "nsp_loss": means["nsp_loss"],
+            "nsp_accuracy": share,
+            "nsp_base_rate": max(means["nsp_is_random"], 1 - means["nsp_is_random"]),
+            "nsp_standard_error": math.sqrt(share * (1 - share) / rows),
+        }
+    return metrics
+
+
+class MetricsLog:
+    """Rows of figures by step, to `metrics.jsonl` and TensorBoard event files."""
+
+    def __init__(self, folder: Path, *, start_step: int):
+        """Opens both, and forgets what an earlier run wrote after `start_step`.
+
+        A killed run has reported steps that the resumed one takes again.
+        """
+        self._path = folder / "metrics.jsonl"
+        kept = [row for row in read_metrics(self._path) if row["step"] <= start_step]
+        rewritten = self._path.with_suffix(".jsonl.new")
+        rewritten.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        rewritten.replace(self._path)
+        self._file = self._path.open("a")
+        self._events = EventFileWriter(str(folder))
+        # Tells TensorBoard to drop later points of earlier files.
+        start = SessionLog(status=SessionLog.START)
+        self._events.add_event(Event(wall_time=time.time(), step=start_step + 1, session_log=start))
+
+    def write(self, step: int, split: str, figures: dict[str, float]) -> None:
+        """Writes one row: `split` is "train" or "held_out"."""
+        self._file.write(json.dumps({"step": step, "split": split, **figures}) + "\n")
+        self._file.flush()
+        values = [
+            Summary.Value(tag=f"{split}/{name}", simple_value=value)
+            for name, value in figures.items()
+        ]
+        self._events.add_event(
+            Event(wall_time=time.time(), step=step, summary=Summary(value=values))
+        )
+
+    def flush(self) -> None:
+        """Everything written so far is on disk when this returns."""
+        os.fsync(self._file.fileno())
+        self._events.flush()
+
+    def close(self) -> None:
+        """Closes both."""
+        self._file.close()
+        self._events.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl, without a last line that a killed run left unfinished."""
+    if not path.is_file():
+        return []
+    lines = path.read_text().split("\n")
+    return [json.loads(line) for line in lines[:-1]]

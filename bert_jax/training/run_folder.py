@@ -1,0 +1,111 @@
+"""The folder of one run: what is where, and whose it is."""
+
+import json
+import platform
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from bert_jax.errors import UserError
+
+# What decides the data and the shape of the state: a run that changed these would be another run.
+FIXED = ("seed", "batch_size", "tokenizer", "data", "pairs", "masking", "model")
+
+_VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers")
+
+
+class RunFolder:
+    """Paths of a run, and its `config.json`: the resolved config, versions and hashes."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.config_file = path / "config.json"
+        self.tokenizer = path / "tokenizer"
+        self.corpus = path / "corpus"
+        self.checkpoints = path / "checkpoints"
+
+    def read(self) -> dict[str, Any]:
+        """The contents of `config.json`.
+
+        Raises:
+          UserError: this is not a run folder.
+        """
+        if not self.config_file.is_file():
+            raise UserError(f"{self.path} is not a run folder (config.json is missing)")
+        return json.loads(self.config_file.read_text())
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether a checkpoint was saved here."""
+        return any(entry.name.isdigit() for entry in self.checkpoints.glob("*"))
+
+    def claim(self, config: dict[str, Any]) -> list[str]:
+        """Makes the folder this config's, or checks that it is.
+
+        Until something was trained the folder can change hands: a first try often
+        ends in a complaint about the text or the vocabulary. What was prepared for
+        another tokenizer or other text is then removed.
+
+        Args:
+          config: the resolved config, plain data.
+
+        Returns:
+          What changed since the run began and may change, "name: old -> new" each.
+
+        Raises:
+          UserError: the folder belongs to a run with other data or another model.
+        """
+        record = {"config": config, "versions": _versions()}
+        if not self.config_file.exists():
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._write(record)
+            return []
+        before = self.read()
+        changes = _differences(before["config"], config)
+        changed = {line.partition(":")[0].partition(".")[0] for line in changes}
+        if self.is_trained and changed.intersection(FIXED):
+            raise UserError(
+                f"{self.path} belongs to a run with another config ({'; '.join(changes)}); "
+                "choose another --workdir"
+            )
+        if not self.is_trained and changed.intersection(("tokenizer", "data")):
+            shutil.rmtree(self.tokenizer, ignore_errors=True)
+            shutil.rmtree(self.corpus, ignore_errors=True)
+            before = {}
+        self._write(before | record)
+        return changes + _differences(before.get("versions", _versions()), record["versions"])
+
+    def record_hashes(self, **hashes: str) -> None:
+        """Writes down the hashes of what was prepared, or checks that they are still the same.
+
+        Raises:
+          UserError: the tokenizer or the corpus is not what the run began with.
+        """
+        record = self.read()
+        for name, value in hashes.items():
+            if record.setdefault(name, value) != value:
+                raise UserError(
+                    f"{self.path}: {name} is {value[:12]}, the run began with "
+                    f"{record[name][:12]}; choose another --workdir"
+                )
+        self._write(record)
+
+    def _write(self, record: dict[str, Any]) -> None:
+        writing = self.config_file.with_suffix(".json.new")
+        writing.write_text(json.dumps(record, indent=2) + "\n")
+        writing.replace(self.config_file)
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in _VERSIONS}
+
+
+def _differences(old: Any, new: Any, name: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            line
+            for key in sorted(old.keys() | new.keys())
+            for line in _differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+        ]
+    return [] if old == new else [f"{name}: {old!r} -> {new!r}"]

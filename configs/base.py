@@ -1,0 +1,55 @@
+"""BERT-Base, uncased, phase 1 (128 tokens), Devlin et al. 2018.
+
+  python -m bert_jax.train --config configs/base.py --workdir runs/base \
+      --config.data.source='text:books/*.txt.gz'
+
+The paper's recipe: 1,000,000 steps of 256 sequences, Adam at 1e-4 with linear
+warm-up over 10,000 steps, dropout 0.1, on books and Wikipedia. Complete; the
+other configs are differences on it.
+"""
+
+from ml_collections import ConfigDict
+
+from bert_jax.model.sizes import SIZES
+
+
+def get_config() -> ConfigDict:
+    return ConfigDict(
+        {
+            "seed": 0,
+            "total_steps": 1_000_000,
+            "batch_size": 256,
+            "log_every_steps": 100,
+            "eval_every_steps": 10_000,
+            "checkpoint_every_steps": 1_000,
+            "data": {"source": "tfds:wikipedia/20231101.en"},
+            # Accents are kept and text is composed (NFC): unlike the published uncased
+            # vocabulary, which takes Korean syllables apart.
+            "tokenizer": {"vocab_size": 30_522, "lowercase": True, "strip_accents": False},
+            "pairs": {"seq_len": 128, "nsp": True, "short_seq_prob": 0.1},
+            "masking": {
+                "rate": 0.15,
+                "whole_word": False,
+                "mask_share": 0.8,
+                "random_share": 0.1,
+            },
+            "model": {
+                **SIZES["base"],
+                "max_positions": 512,
+                "num_segments": 2,
+                "activation": "gelu",
+                "dropout": 0.1,
+                "attention_dropout": 0.1,
+                "dtype": "bfloat16",
+            },
+            "schedule": {"peak_learning_rate": 1e-4, "warmup_steps": 10_000},
+            "optimizer": {
+                "weight_decay": 0.01,
+                "b1": 0.9,
+                "b2": 0.999,
+                "eps": 1e-6,
+                "clip_norm": 1.0,
+                "bias_correction": True,
+            },
+        }
+    )

@@ -1,0 +1,16 @@
+"""BERT-Medium with the paper's recipe; see base.py.
+
+  python -m bert_jax.train --config configs/medium.py --workdir runs/medium \
+      --config.data.source='text:books/*.txt.gz'
+"""
+
+from ml_collections import ConfigDict
+
+from bert_jax.model.sizes import SIZES
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    config = base.get_config()
+    config.model.update(SIZES["medium"])
+    return config

@@ -1,0 +1,16 @@
+"""BERT-Small with the paper's recipe; see base.py.
+
+  python -m bert_jax.train --config configs/small.py --workdir runs/small \
+      --config.data.source='text:books/*.txt.gz'
+"""
+
+from ml_collections import ConfigDict
+
+from bert_jax.model.sizes import SIZES
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    config = base.get_config()
+    config.model.update(SIZES["small"])
+    return config

@@ -1,0 +1,29 @@
+"""BERT-Tiny on Python's own documentation: the whole job in minutes, on any machine.
+
+python -m bert_jax.train --config configs/tiny.py --workdir runs/tiny
+"""
+
+from ml_collections import ConfigDict
+
+from bert_jax.model.sizes import SIZES
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    config = base.get_config()
+    config.total_steps = 1_000
+    config.batch_size = 64
+    config.log_every_steps = 20
+    config.eval_every_steps = 200
+    config.checkpoint_every_steps = 100
+    config.data.source = "python_docs"
+    config.tokenizer.vocab_size = 8_192
+    config.pairs.seq_len = 64
+    config.model.update(SIZES["tiny"])
+    # A model this small, trained this briefly, has nothing to unlearn.
+    config.model.dropout = 0.0
+    config.model.attention_dropout = 0.0
+    config.model.dtype = "float32"  # bfloat16 gains nothing on a CPU
+    config.schedule.peak_learning_rate = 2e-3
+    config.schedule.warmup_steps = 100
+    return config
