@@ -110,7 +110,7 @@ def time_steps(
         config, seq_len=seq_len, num_predictions=host_batch["mlm_ids"].shape[1]
     )
     figures["model_gflops_per_second"] = figures["tokens_per_second"] * flops / 1e9
-    if peak := peak_flops(devices):
+    if peak := peak_flops(devices[0].device_kind, jax.device_count()):
         figures["mfu"] = figures["tokens_per_second"] * flops / peak
     return figures
 

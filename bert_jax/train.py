@@ -164,7 +164,7 @@ def train(recipe: Recipe, run: RunFolder, console: Console) -> None:
             seq_len=pairs.seq_len,
             num_predictions=masking.max_predictions(pairs.seq_len),
         ),
-        peak_flops=peak_flops(devices),
+        peak_flops=peak_flops(devices[0].device_kind, jax.device_count()),
     )
     _summarize(console, recipe, batches, state, start)
 

@@ -17,7 +17,7 @@ _ABBREVIATIONS = frozenset(
         "mr mrs ms dr prof rev hon st jr sr capt col gen lt sgt messrs mme mlle "
         "e.g i.e eg ie cf vs viz al resp approx no nos vol fig figs sec ch ed eds p pp op cit "
         "jan feb mar apr jun jul aug sep sept oct nov dec inc ltd co corp dept u.s u.k a.m p.m"
-    ).split()  # noqa: SIM905 - sixty quoted words are harder to read
+    ).split()
 )
 
 

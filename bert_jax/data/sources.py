@@ -116,11 +116,14 @@ def _lines(path: Path, on_bytes: OnBytes) -> Iterator[str]:
 class PythonDocs:
     """Python's own documentation: the language reference and the library's docstrings.
 
-    About 1.8 MB of English on every machine that runs this. One document a
-    topic of `pydoc_data.topics` or a module with docstrings. Files are parsed,
-    never imported: importing the whole library has side effects. The text
-    differs between Python versions, so nothing may depend on its hash.
+    About 1.5 MB of English prose on every machine that runs this. One document
+    a topic of `pydoc_data.topics` or a module with docstrings; those too short
+    to hold a pair of sentences are left out. Files are parsed, never imported:
+    importing the whole library has side effects. The text differs between
+    Python versions, so nothing may depend on its hash.
     """
+
+    MIN_CHARACTERS = 300
 
     # Not documentation: tests, demonstrations, and what pip installs.
     SKIPPED = frozenset(
@@ -138,25 +141,28 @@ class PythonDocs:
 
     def documents(self, on_bytes: OnBytes = lambda _: None) -> Iterator[Document]:
         """One document at a time."""
-        topics = self.library / "pydoc_data" / "topics.py"
         for path in self.paths:
             on_bytes(path.stat().st_size)
-            tree = _parse(path)
-            if tree is None:
-                continue
-            if path == topics:
-                yield from map(_paragraphs, _topics(tree))
-                continue
-            docstrings = [
-                docstring
-                for node in ast.walk(tree)
-                if isinstance(
-                    node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-                )
-                and (docstring := ast.get_docstring(node))
-            ]
-            if document := _paragraphs("\n\n".join(docstrings)):
-                yield document
+            for text in self._texts(path):
+                document = _paragraphs(text)
+                if sum(map(len, document)) >= self.MIN_CHARACTERS:
+                    yield document
+
+    def _texts(self, path: Path) -> list[str]:
+        """The topics of the one file that holds them, by name; the docstrings of any other."""
+        tree = _parse(path)
+        if tree is None:
+            return []
+        if path == self.library / "pydoc_data" / "topics.py":
+            (topics,) = (
+                ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign)
+            )
+            return [topics[name] for name in sorted(topics)]
+        documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        docstrings = [
+            ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, documented)
+        ]
+        return ["\n\n".join(filter(None, docstrings))]
 
 
 def _parse(path: Path) -> ast.Module | None:
@@ -168,16 +174,11 @@ def _parse(path: Path) -> ast.Module | None:
             return None
 
 
-def _topics(tree: ast.Module) -> list[str]:
-    """The texts of the dictionary literal `topics`, by name."""
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
-            topics = ast.literal_eval(node.value)
-            return [topics[name] for name in sorted(topics)]
-    return []
-
-
 def _paragraphs(text: str) -> Document:
-    """Blocks between blank lines, without those that hold no letter (rules, tables)."""
-    blocks = (" ".join(block.split()) for block in text.split("\n\n"))
+    """The prose between blank lines, without interpreter sessions and the rules of tables."""
+    blocks = (
+        " ".join(line.strip() for line in block.splitlines() if any(map(str.isalnum, line)))
+        for block in text.split("\n\n")
+        if not block.lstrip().startswith(">>>")
+    )
     return [block for block in blocks if any(map(str.isalpha, block))]

@@ -18,7 +18,7 @@ def attention_probabilities(
     """
     scores = jnp.einsum("btnh,bsnh->bnts", query, key, preferred_element_type=jnp.float32)
     scores = scores / jnp.sqrt(jnp.float32(query.shape[-1]))
-    is_real = jnp.arange(key.shape[1]) < lengths[:, None]  # [B S]
+    is_real = jnp.arange(key.shape[1])[None, :] < lengths[:, None]  # [B S]
     scores = jnp.where(is_real[:, None, None, :], scores, jnp.finfo(jnp.float32).min)
     return jax.nn.softmax(scores, axis=-1)
 

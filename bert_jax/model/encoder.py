@@ -78,7 +78,7 @@ class Embeddings(nn.Module):
             self.token_type_embeddings,
             precision=jax.lax.Precision.HIGHEST,
         )
-        x = self.word_embeddings[input_ids] + segments + self.position_embeddings[:num_tokens]
+        x = self.word_embeddings[input_ids] + segments + self.position_embeddings[None, :num_tokens]
         x = self.norm(x).astype(self.config.dtype)
         return self.dropout(x, deterministic=deterministic)
 

@@ -23,7 +23,8 @@ class MaskedWordPredictions(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.config.vocab_size,))
         table = word_embeddings.astype(self.config.dtype)
         # float32 out of the product: the loss takes a softmax over V of it.
-        return jnp.einsum("bpd,vd->bpv", x, table, preferred_element_type=jnp.float32) + bias
+        scores = jnp.einsum("bpd,vd->bpv", x, table, preferred_element_type=jnp.float32)
+        return scores + bias[None, None, :]
 
 
 class SeqRelationship(nn.Module):

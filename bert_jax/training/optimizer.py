@@ -50,7 +50,7 @@ def decay_mask(params: optax.Params) -> optax.Params:
     By name, as the original excludes "LayerNorm|layer_norm|bias".
     """
 
-    def is_decayed(path: tuple[jax.tree_util.DictKey, ...], _: jax.Array) -> bool:
+    def is_decayed(path: tuple[jax.tree_util.DictKey, ...], _: object) -> bool:
         names = [entry.key for entry in path]
         return "LayerNorm" not in names and names[-1] != "bias"
 

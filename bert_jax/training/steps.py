@@ -23,15 +23,15 @@ AllSum = Callable[[Any], Any]
 
 @struct.dataclass
 class TrainState:
-    """All that training changes.
+    """All that training changes. Leaves are arrays, or their shapes and types under `eval_shape`.
 
     Attributes:
-      step: number of updates made, int32.
+      step: number of updates made, an int32 scalar.
       params: float32.
       opt_state: the optimizer's.
     """
 
-    step: Int[Array, ""]
+    step: PyTree
     params: PyTree
     opt_state: PyTree
 
@@ -112,7 +112,7 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
 
         one = jax.numpy.ones(())
-        sums["gradient_norm"] = (optax.global_norm(grads), one)
+        sums["gradient_norm"] = (optax.tree.norm(grads), one)
         sums["learning_rate"] = (schedule(state.step) * one, one)
         return TrainState(state.step + 1, params, opt_state), sums
 

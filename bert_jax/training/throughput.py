@@ -1,7 +1,7 @@
 """Tokens a second, and how near that is to what the hardware can do."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import jax
@@ -24,11 +24,11 @@ PEAK_FLOPS = {
 }
 
 
-def peak_flops(devices: Sequence[jax.Device]) -> float | None:
+def peak_flops(device_kind: str, num_devices: int) -> float | None:
     """Peak FLOP/s of all devices together, or None if their kind is not in the table."""
-    kind = devices[0].device_kind
-    peak = next((flops for name, flops in PEAK_FLOPS.items() if kind.startswith(name)), None)
-    return peak and peak * len(devices)
+    peaks = (peak for kind, peak in PEAK_FLOPS.items() if device_kind.startswith(kind))
+    peak = next(peaks, None)
+    return peak and peak * num_devices
 
 
 class Pace:

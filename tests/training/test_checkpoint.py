@@ -1,0 +1,71 @@
+import functools
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from bert_jax.errors import UserError
+from bert_jax.model.heads import BertForPreTraining
+from bert_jax.model.sizes import BertConfig
+from bert_jax.training.checkpoint import Checkpoints
+from bert_jax.training.optimizer import make_optimizer
+from bert_jax.training.parallel import replicate
+from bert_jax.training.steps import TrainState, init_state
+
+MODEL = BertForPreTraining(
+    BertConfig(vocab_size=20, num_layers=1, num_heads=1, width=8, max_positions=8)
+)
+INIT = functools.partial(init_state, MODEL, make_optimizer(lambda _: 0.1), jax.random.key(0))
+
+
+def make_state(step: int) -> TrainState:
+    state = jax.jit(INIT)()
+    params = jax.tree.map(lambda leaf: leaf + step / 3, state.params)
+    return state.replace(step=state.step + step, params=params)
+
+
+def assert_equal(a: object, b: object) -> None:
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(a), jax.device_get(b))
+
+
+def test_what_was_saved_on_four_devices_comes_back_to_the_bit(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    state = replicate(make_state(7), jax.devices())
+    checkpoints.save(state, {"window": {"mlm_loss": [0.1 + 0.2, 3.0]}})
+    checkpoints.close()
+    restored, progress = Checkpoints(tmp_path).restore(jax.eval_shape(INIT))
+    assert_equal(restored, make_state(7))
+    assert progress == {"window": {"mlm_loss": [0.1 + 0.2, 3.0]}}
+
+
+def test_the_newest_two_are_kept_and_the_newest_is_restored(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2, 5):
+        checkpoints.save(make_state(step), {})
+    checkpoints.wait()
+    assert sorted(entry.name for entry in tmp_path.iterdir() if entry.name.isdigit()) == ["2", "5"]
+    assert_equal(checkpoints.restore_params(jax.eval_shape(INIT).params), make_state(5).params)
+
+
+def test_a_step_is_saved_once(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(make_state(1), {"first": True})
+    checkpoints.save(make_state(1), {"first": False})
+    assert checkpoints.restore(jax.eval_shape(INIT))[1] == {"first": True}
+
+
+def test_an_unfinished_save_is_not_there(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(make_state(1), {})
+    checkpoints.close()
+    leftover = tmp_path / "2.orbax-checkpoint-tmp"
+    (tmp_path / "1").rename(leftover)
+    assert Checkpoints(tmp_path).latest_step is None
+
+
+def test_nothing_saved_is_said(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.latest_step is None
+    with pytest.raises(UserError, match="no checkpoint yet"):
+        checkpoints.restore_params({})

@@ -1,0 +1,174 @@
+"""The step on one device and on four: what `pmap` does not check."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bert_jax.model.heads import BertForPreTraining
+from bert_jax.model.sizes import BertConfig
+from bert_jax.training.optimizer import make_optimizer
+from bert_jax.training.parallel import (
+    parallel_eval_step,
+    parallel_train_step,
+    replicate,
+    shard_batch,
+)
+from bert_jax.training.rng import step_key
+from bert_jax.training.schedule import make_schedule
+from bert_jax.training.steps import TrainState, init_state, make_eval_step, make_train_step
+
+SCHEDULE = make_schedule(peak_learning_rate=1e-2, warmup_steps=2, total_steps=200)
+OPTIMIZER = make_optimizer(SCHEDULE)
+
+
+@functools.cache
+def make_model(dropout: float = 0.0) -> BertForPreTraining:
+    config = BertConfig(
+        vocab_size=60,
+        num_layers=2,
+        num_heads=2,
+        width=16,
+        max_positions=16,
+        dropout=dropout,
+        attention_dropout=dropout,
+    )
+    return BertForPreTraining(config)
+
+
+def make_batch(seed: int, rows: int = 8, tokens: int = 12) -> dict[str, np.ndarray]:
+    """Random ids; the rows hold from none to all of the five masked tokens."""
+    random = np.random.default_rng(seed)
+    masked = (np.arange(5) < random.integers(0, 6, rows)[:, None]).astype(np.float32)
+    masked[:2] = 0  # the first of four devices has nothing to predict
+    return {
+        "input_ids": random.integers(5, 60, (rows, tokens), np.int32),
+        "segment_ids": np.tile(np.arange(tokens) > 5, (rows, 1)).astype(np.int32),
+        "lengths": random.integers(7, tokens + 1, rows).astype(np.int32),
+        "mlm_positions": np.tile(np.arange(1, 6, dtype=np.int32), (rows, 1)),
+        "mlm_ids": random.integers(5, 60, (rows, 5), np.int32),
+        "mlm_weights": masked,
+        "nsp_labels": random.integers(0, 2, rows, np.int32),
+    }
+
+
+@functools.cache
+def make_init() -> Callable[[jax.Array], TrainState]:
+    return jax.jit(functools.partial(init_state, make_model(), OPTIMIZER))
+
+
+@functools.cache
+def make_step(num_devices: int, dropout: float) -> Callable:
+    step = make_train_step(make_model(dropout), OPTIMIZER, SCHEDULE)
+    return parallel_train_step(step, jax.devices()[:num_devices])
+
+
+def train(devices: list[jax.Device], batches: list[dict], dropout: float = 0.0) -> tuple:
+    step = make_step(len(devices), dropout)
+    state = replicate(make_init()(jax.random.key(0)), devices)
+    losses = []
+    for batch in batches:
+        state, sums = step(state, shard_batch(batch, devices), jax.random.key(1))
+        losses.append({name: float(total) for name, (total, _) in sums.items()})
+    return state, losses
+
+
+def max_difference(a: TrainState, b: TrainState) -> float:
+    pairs = zip(jax.tree.leaves(a.params), jax.tree.leaves(b.params), strict=True)
+    return max(float(np.abs(np.asarray(x) - np.asarray(y)).max()) for x, y in pairs)
+
+
+def test_four_devices_give_what_one_gives() -> None:
+    batches = [make_batch(seed) for seed in range(3)]
+    counts = [batch["mlm_weights"].reshape(4, -1).sum(axis=1) for batch in batches]
+    assert all(len(set(count)) > 1 for count in counts), "the shards must be uneven"
+    one, one_losses = train(jax.devices()[:1], batches)
+    four, four_losses = train(jax.devices(), batches)
+    difference = max_difference(one, four)
+    print(f"largest difference of a parameter after 3 steps, 4 devices and 1: {difference:.2e}")
+    assert difference < 1e-6
+    for a, b in zip(one_losses, four_losses, strict=True):
+        assert a == pytest.approx(b, rel=1e-5)
+
+
+def test_replicas_stay_equal_to_the_bit() -> None:
+    state, _ = train(jax.devices(), [make_batch(seed) for seed in range(5)], dropout=0.3)
+    for leaf in jax.tree.leaves(state):
+        copies = [np.asarray(shard.data) for shard in leaf.addressable_shards]
+        assert len(copies) == 4
+        for copy in copies[1:]:
+            np.testing.assert_array_equal(copy, copies[0])
+
+
+def test_the_gradient_is_that_of_the_mean_over_the_batch() -> None:
+    """Against jax.grad of the plain definition, on one undivided batch."""
+    model, batch = make_model(), jax.tree.map(jnp.asarray, make_batch(0))
+    state = make_init()(jax.random.key(0))
+
+    @jax.jit
+    @jax.grad
+    def gradient(params: dict) -> jax.Array:
+        mlm, nsp = model.apply(
+            {"params": params},
+            *(batch[name] for name in ("input_ids", "segment_ids", "lengths", "mlm_positions")),
+        )
+        mlm = jax.nn.log_softmax(mlm)
+        picked = jnp.take_along_axis(mlm, batch["mlm_ids"][..., None], axis=-1)[..., 0]
+        nsp = jnp.take_along_axis(jax.nn.log_softmax(nsp), batch["nsp_labels"][:, None], axis=-1)
+        return -(picked * batch["mlm_weights"]).sum() / batch["mlm_weights"].sum() - nsp.mean()
+
+    norm = np.sqrt(sum((g**2).sum() for g in jax.tree.leaves(gradient(state.params))))
+    _, sums = jax.jit(make_train_step(model, OPTIMIZER, SCHEDULE))(state, batch, jax.random.key(1))
+    assert float(sums["gradient_norm"][0]) == pytest.approx(norm, rel=1e-5)
+
+
+def test_dropout_differs_by_step_and_shard_and_repeats() -> None:
+    key = jax.random.key(0)
+    draws = {
+        (step, shard): jax.random.uniform(step_key(key, step, shard)).item()
+        for step in range(3)
+        for shard in range(3)
+    }
+    assert len(set(draws.values())) == len(draws)
+    batches = [make_batch(0)] * 2
+    first, _ = train(jax.devices(), batches, dropout=0.3)
+    again, _ = train(jax.devices(), batches, dropout=0.3)
+    assert max_difference(first, again) == 0
+    without, _ = train(jax.devices(), batches)
+    assert max_difference(first, without) > 1e-4
+
+
+def test_the_first_update_has_rate_zero() -> None:
+    state, _ = train(jax.devices()[:1], [make_batch(0)])
+    assert max_difference(state, make_init()(jax.random.key(0))) == 0
+    assert int(state.step) == 1
+
+
+def test_one_batch_can_be_learnt_by_heart() -> None:
+    batch = make_batch(3)
+    _, losses = train(jax.devices()[:1], [batch] * 120)
+    weight = batch["mlm_weights"].sum()
+    assert losses[0]["mlm_loss"] / weight == pytest.approx(np.log(60), rel=0.05)
+    assert losses[-1]["mlm_loss"] / weight < 0.1
+    assert losses[-1]["nsp_loss"] / 8 < 0.1
+    assert losses[-1]["mlm_accuracy"] == weight
+
+
+def test_evaluation_ignores_rows_of_padding() -> None:
+    model, batch = make_model(), make_batch(0)
+    params = make_init()(jax.random.key(0)).params
+    padded = {name: array.copy() for name, array in batch.items()}
+    padded["lengths"][4:] = 0
+    padded["mlm_weights"][4:] = 0
+    results = []
+    for devices, rows in ((jax.devices(), padded), (jax.devices()[:1], padded)):
+        step = parallel_eval_step(make_eval_step(model), devices)
+        results.append(step(replicate(params, devices), shard_batch(rows, devices)))
+    half = jax.tree.map(lambda array: jnp.asarray(array[:4]), batch)
+    results.append(jax.jit(make_eval_step(model))(params, half))
+    for result in results[:2]:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), result, results[2])
+    assert results[0]["nsp_loss"][1] == 4
