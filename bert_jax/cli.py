@@ -7,13 +7,15 @@ program. A traceback is shown only with `--debug`.
 import argparse
 import errno
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
 from bert_jax.errors import UserError
 
-_NO_SPACE = ("no space left on device", "disk quota exceeded")
+# The last is what NumPy says of a file that it could write only a part of.
+_NO_SPACE = ("no space left on device", "disk quota exceeded", " requested and ")
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,6 +39,8 @@ class Parser(argparse.ArgumentParser):
 def run(main: Callable[[list[str]], None]) -> NoReturn:
     """Runs a command on the process's arguments and exits with its status."""
     arguments = sys.argv[1:]
+    if "--debug" not in arguments:
+        threading.excepthook = _warn_of_thread
     try:
         main(arguments)
     except (Exception, KeyboardInterrupt) as error:
@@ -46,6 +50,12 @@ def run(main: Callable[[list[str]], None]) -> NoReturn:
         print(line, file=sys.stderr)
         sys.exit(status)
     sys.exit(0)
+
+
+def _warn_of_thread(failure: threading.ExceptHookArgs) -> None:
+    """A helper thread that died, in a line."""
+    text = " ".join(str(failure.exc_value).split())
+    print(f"warning: {failure.exc_type.__name__} in a thread: {text[:200]}", file=sys.stderr)
 
 
 def _explain(error: BaseException) -> tuple[int, str]:

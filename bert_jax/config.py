@@ -27,7 +27,7 @@ def load_config(path: str, overrides: Sequence[str]) -> ConfigDict:
     if not Path(path).is_file():
         raise UserError(f"no config file {path}{_nearest_file(path)}")
     config = _parse(path, [])
-    keys = list(_keys(config))
+    keys = _keys(plain(config))
     for override in overrides:
         name = override.partition("=")[0].removeprefix("--").removeprefix("no")
         key = name.removeprefix("config.")
@@ -121,6 +121,11 @@ def check_config(
     Raises:
       UserError: a key that is not an argument, a missing one, or a value of another type.
     """
+    for name in sections:
+        if name not in config:
+            raise UserError(f"config lacks the section {name!r}")
+        if not isinstance(config[name], Mapping):
+            raise UserError(f"config.{name} is {config[name]!r}, which is not a section")
     _check_arguments("config", config, function, set())
     for name, (section_function, given) in sections.items():
         _check_arguments(f"config.{name}", config[name], section_function, given)

@@ -229,11 +229,14 @@ def _summarize(
 ) -> None:
     """The table at the start."""
     corpus = batches.corpus
+    title = "pretraining" if not start else f"resuming at step {start:,}"
+    if start >= recipe.total_steps:
+        title = f"finished at step {start:,}; raise total_steps to go on"
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     trained_on = corpus.count_tokens(batches.documents)
     epochs = recipe.total_steps * recipe.batch_size / batches.num_examples
     console.table(
-        f"resuming at step {start:,}" if start else "pretraining",
+        title,
         [
             ("devices", describe_devices()),
             ("parameters", f"{num_parameters:,}"),

@@ -36,8 +36,8 @@ class Sentences:
       documents: first sentence of each document, and the end of the last.
     """
 
-    offsets: Int[np.ndarray, " S+1"]
-    documents: Int[np.ndarray, " D+1"]
+    offsets: Int[np.ndarray, " sentence_bounds"]
+    documents: Int[np.ndarray, " document_bounds"]
 
 
 @dataclasses.dataclass(frozen=True)

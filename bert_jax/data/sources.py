@@ -10,7 +10,7 @@ import sysconfig
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from bert_jax.errors import UserError
 
@@ -20,6 +20,7 @@ OnBytes = Callable[[int], object]
 _KINDS = "python_docs or text:GLOB, e.g. 'text:books/*.txt.gz'"
 
 
+@runtime_checkable
 class Source(Protocol):
     """Raw text."""
 

@@ -4,7 +4,9 @@ A step is there completely or not at all: orbax writes beside the final name and
 renames. Saving copies the arrays and returns; the disk is written to meanwhile.
 """
 
+import errno
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,8 @@ class Checkpoints:
     """The checkpoints of one run."""
 
     def __init__(self, folder: Path):
-        logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports every file otherwise
+        # Orbax reports every file, and what it raises a second time with a traceback.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
         self.folder = folder
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
@@ -47,10 +50,15 @@ class Checkpoints:
         Args:
           state: what to save.
           progress: what else the run must remember, as JSON.
+
+        Raises:
+          OSError: there is no room; the checkpoints before are whole.
         """
         step = int(state.step)
         if step == self.latest_step:
             return
+        self.wait()
+        self._check_room(state)
         self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -59,6 +67,14 @@ class Checkpoints:
                 progress=ocp.args.JsonSave(progress),
             ),
         )
+
+    def _check_room(self, state: TrainState) -> None:
+        """Asks before: a disk that fills while orbax writes ends in hundreds of tracebacks."""
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            text = f"{needed:,} bytes are needed for a checkpoint, {free:,} are free"
+            raise OSError(errno.ENOSPC, text, str(self.folder))
 
     def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """The newest state, in NumPy arrays, whatever devices it was saved from, and its progress.

@@ -1,0 +1,103 @@
+"""The whole job as a person does it: train, train again, evaluate, fill masks."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bert_jax
+from bert_jax import benchmark
+from bert_jax.training.metrics import read_metrics
+
+
+def test_a_run_leaves_everything_in_its_folder(trained: Path) -> None:
+    present = {path.name for path in trained.iterdir()}
+    assert {"config.json", "checkpoints", "corpus", "tokenizer", "metrics.jsonl", "curves.png"} <= (
+        present
+    )
+    assert any(name.startswith("events.out.tfevents") for name in present)
+    rows = read_metrics(trained / "metrics.jsonl")
+    assert [row["step"] for row in rows if row["split"] == "train"] == list(range(5, 61, 5))
+    assert [row["step"] for row in rows if row["split"] == "held_out"] == [30, 60]
+    record = json.loads((trained / "config.json").read_text())
+    assert record["config"]["total_steps"] == 60
+    assert len(record["tokenizer_hash"]) == len(record["corpus_hash"]) == 64
+
+
+def test_it_learns(trained: Path) -> None:
+    rows = [row for row in read_metrics(trained / "metrics.jsonl") if row["split"] == "train"]
+    assert rows[0]["mlm_loss"] == pytest.approx(math.log(150), rel=0.05)
+    assert rows[-1]["mlm_loss"] < rows[0]["mlm_loss"] - 0.2
+
+
+def test_a_person_sees_a_summary_and_a_result(trained: Path) -> None:
+    printed = (trained / "printed.txt").read_text()
+    for expected in (
+        "devices         1 × cpu",
+        "parameters",
+        "tokens in 60 documents",
+        "epochs",
+        "expected time",
+        "step 60 of 60: mlm ",
+        "held-out: 3 documents never trained on",
+        "MLM perplexity",
+        "always guessing one answer",
+        "fill-mask on held-out sentences",
+        "hidden: ",
+    ):
+        assert expected in printed, expected
+
+
+def test_the_same_command_again_is_done_at_once(trained: Path, shell, text: Path) -> None:  # type: ignore[no-untyped-def]
+    before = (trained / "metrics.jsonl").read_text()
+    printed = shell.run(shell.train_command(text, trained))
+    assert "finished at step 60" in printed
+    assert "MLM perplexity" in printed
+    assert (trained / "metrics.jsonl").read_text() == before
+
+
+def test_evaluate_gives_the_figures_of_the_run(trained: Path, shell) -> None:  # type: ignore[no-untyped-def]
+    printed = shell.run(shell.command("evaluate", "--model", trained, "--json"))
+    last = read_metrics(trained / "metrics.jsonl")[-1]
+    assert json.loads(printed) == pytest.approx(
+        {name: value for name, value in last.items() if name not in ("step", "split")}, rel=1e-6
+    )
+
+
+def test_fill_mask_answers_every_mask(trained: Path, shell) -> None:  # type: ignore[no-untyped-def]
+    command = shell.command("fill_mask", "--model", trained, "--top-k", 3, "--json")
+    lines = shell.run([*command, "bada [MASK] ki [MASK].", "a [MASK]"]).splitlines()
+    found = [json.loads(line) for line in lines]
+    assert [len(one["masks"]) for one in found] == [2, 1]
+    for candidates in (candidates for one in found for candidates in one["masks"]):
+        probabilities = [guess["probability"] for guess in candidates]
+        assert len(candidates) == 3
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert 0 < sum(probabilities) <= 1
+    assert "%" in shell.run(shell.command("fill_mask", "--model", trained, "a [MASK]"))
+
+
+def test_the_python_face_agrees_with_the_command(trained: Path) -> None:
+    bert = bert_jax.load(trained)
+    (guesses,) = bert.fill_mask("a [MASK]", top_k=150)
+    assert sum(guess.probability for guess in guesses) == pytest.approx(1, rel=1e-5)
+    (padded,) = bert.fill_mask_ids(bert.tokenizer.encode("a [MASK]").ids, top_k=150)
+    assert np.array_equal([g.token_id for g in guesses], [g.token_id for g in padded])
+
+
+def test_help_shows_an_example(shell) -> None:  # type: ignore[no-untyped-def]
+    for name in ("train", "evaluate", "fill_mask", "benchmark"):
+        assert f"example:\n  python -m bert_jax.{name}" in shell.run(shell.command(name, "--help"))
+
+
+def test_benchmark_reports_speed(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = "--batch 4 --seq-len 32 --vocab-size 100 --steps 3".split()
+    benchmark.main(sizes)
+    assert "tokens/s" in capsys.readouterr().out
+    benchmark.main([*sizes, "--json"])
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["fastest_step_ms"] <= figures["step_ms"] <= figures["slowest_step_ms"]
+    assert figures["tokens_per_second"] == pytest.approx(4 * 32 / figures["step_ms"] * 1e3)
+    assert 0.9 <= figures["real_tokens_per_second"] / figures["tokens_per_second"] <= 1

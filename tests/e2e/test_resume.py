@@ -1,0 +1,88 @@
+"""Runs that are killed or interrupted end where the undisturbed run ends, to the bit."""
+
+import functools
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from bert_jax.model.heads import BertForPreTraining
+from bert_jax.model.sizes import BertConfig
+from bert_jax.training.checkpoint import Checkpoints
+from bert_jax.training.metrics import read_metrics
+from bert_jax.training.optimizer import make_optimizer
+from bert_jax.training.run_folder import RunFolder
+from bert_jax.training.steps import TrainState, init_state
+
+
+def final_state(workdir: Path) -> TrainState:
+    config = RunFolder(workdir).read()["config"]
+    model = BertForPreTraining(
+        BertConfig(vocab_size=config["tokenizer"]["vocab_size"], **config["model"])
+    )
+    optimizer = make_optimizer(lambda _: 0.0, **config["optimizer"])
+    init = functools.partial(init_state, model, optimizer, jax.random.key(0))
+    state, _ = Checkpoints(workdir / "checkpoints").restore(jax.eval_shape(init))
+    return state
+
+
+def reported(workdir: Path) -> list[dict]:
+    """Every row but for the clock's figures."""
+    rows = read_metrics(workdir / "metrics.jsonl")
+    return [{k: v for k, v in row.items() if k != "tokens_per_second"} for row in rows]
+
+
+def assert_same_run(disturbed: Path, straight: Path) -> None:
+    ours, theirs = final_state(disturbed), final_state(straight)
+    assert int(ours.step) == int(theirs.step)
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    assert reported(disturbed) == reported(straight)
+
+
+def steps_reported(workdir: Path, step: int) -> Callable[[], bool]:
+    return lambda: any(row["step"] >= step for row in read_metrics(workdir / "metrics.jsonl"))
+
+
+def wait_for(moment: Callable[[], bool], process) -> None:  # type: ignore[no-untyped-def]
+    end = time.monotonic() + 120
+    while not moment():
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def test_killed_four_times_and_resumed(trained: Path, shell, text: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    workdir = tmp_path / "killed"
+    moments: list[Callable[[], bool]] = [
+        (workdir / "tokenizer").exists,  # while the corpus is prepared or just after
+        steps_reported(workdir, 5),
+        steps_reported(workdir, 25),
+        lambda: any((workdir / "checkpoints").glob("40*tmp*")) or steps_reported(workdir, 50)(),
+    ]
+    for moment in moments:
+        process = shell.start(shell.train_command(text, workdir))
+        wait_for(moment, process)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    printed = shell.run(shell.train_command(text, workdir))
+    assert "resuming at step" in printed
+    assert_same_run(workdir, trained)
+
+
+def test_ctrl_c_saves_and_the_run_goes_on(trained: Path, shell, text: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    workdir = tmp_path / "interrupted"
+    process = shell.start(shell.train_command(text, workdir))
+    wait_for(steps_reported(workdir, 15), process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    (line,) = err.splitlines()
+    assert line.startswith("interrupted and saved at step ")
+    step = int(line.split("step ")[1].split(";")[0])
+    assert Checkpoints(workdir / "checkpoints").latest_step == step
+    assert f"resuming at step {step}" in shell.run(shell.train_command(text, workdir))
+    assert_same_run(workdir, trained)
