@@ -62,7 +62,7 @@ class Pretrained:
         best = np.argsort(-probabilities, axis=-1, kind="stable")[:, :top_k]
         return [
             [
-                Prediction(self.tokenizer.token(int(token_id)), int(token_id), float(row[token_id]))
+                Prediction(self.tokenizer.token(token_id), int(token_id), float(row[token_id]))
                 for token_id in candidates
             ]
             for row, candidates in zip(probabilities, best, strict=True)

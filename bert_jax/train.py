@@ -213,12 +213,10 @@ def train(recipe: Recipe, run: RunFolder, console: Console) -> None:
         )
 
     # What came of it.
-    if held_out:
-        final = [
-            row for row in read_metrics(run.path / "metrics.jsonl") if row["split"] == "held_out"
-        ][-1]
-        documents = len(corpus.held_out_documents)
-        console.table(f"held-out: {documents} documents never trained on", describe(final))
+    reported = read_metrics(run.path / "metrics.jsonl")
+    if evaluations := [row for row in reported if row["split"] == "held_out"]:
+        title = f"held-out: {len(corpus.held_out_documents)} documents never trained on"
+        console.table(title, describe(evaluations[-1]))
         show_examples(console, Pretrained(model, jax.device_get(state.params), tokenizer), corpus)
     console.say(f"saved in {run.path}: checkpoints, metrics.jsonl, curves.png, TensorBoard events")
     console.say(f'try it: python -m bert_jax.fill_mask --model {run.path} "a [MASK] of text"')
@@ -233,6 +231,7 @@ def _summarize(
     if start >= recipe.total_steps:
         title = f"finished at step {start:,}; raise total_steps to go on"
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    num_held_out = len(corpus.held_out_documents)
     trained_on = corpus.count_tokens(batches.documents)
     epochs = recipe.total_steps * recipe.batch_size / batches.num_examples
     console.table(
@@ -242,8 +241,13 @@ def _summarize(
             ("parameters", f"{num_parameters:,}"),
             (
                 "corpus",
-                f"{corpus.num_tokens:,} tokens in {corpus.num_documents:,} documents, "
-                f"{trained_on:,} of them trained on",
+                f"{corpus.num_tokens:,} tokens in {corpus.num_documents:,} documents",
+            ),
+            (
+                "held out",
+                f"{corpus.num_tokens - trained_on:,} tokens in {num_held_out:,} documents"
+                if num_held_out
+                else "nothing, there are too few documents; no evaluation",
             ),
             ("unknown tokens", f"{corpus.manifest['unknown'] / corpus.num_tokens:.2%}"),
             (

@@ -55,15 +55,10 @@ class Batches:
         """Plans the first epoch.
 
         Raises:
-          UserError: too little text for a single example, or for random pairs.
+          UserError: no text, or too little for random pairs.
         """
-        if corpus.num_documents == 0:
+        if not len(documents):
             raise UserError("the corpus is empty: its text holds no sentence")
-        if pairs.nsp and corpus.num_documents == 1:
-            raise UserError(
-                "the corpus is one document, so there is no other to take a random next sentence "
-                "from; put blank lines between documents, or train with --config.pairs.nsp=False"
-            )
         self.corpus = corpus
         self.tokenizer = tokenizer
         self.pairs = pairs
@@ -74,8 +69,6 @@ class Batches:
         self._lock = threading.Lock()
         self._epoch = lru_cache(maxsize=2)(self._plan_epoch)  # two: batches straddle the border
         self.num_examples = len(self._epoch(0).plan)
-        if not self.num_examples:
-            raise UserError("the corpus is too small to make a single example; add more text")
 
     def _plan_epoch(self, epoch: int) -> _Epoch:
         plan = self.pairs.plan(self.corpus.sentences, self.documents, seed=self.seed, epoch=epoch)

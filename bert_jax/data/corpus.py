@@ -36,6 +36,7 @@ MAX_SENTENCE_TOKENS = np.iinfo(np.uint16).max
 SHARD_TOKENS = 1 << 27  # 256 MiB of uint16: large enough to stream, small enough to copy
 HELD_OUT_EVERY = 20  # every 20th document is never trained on
 
+_REMEDY = "remove the folder to prepare it again"
 _ARRAYS = ("tokens", "continues", "sentences", "documents")
 _DOCUMENTS_PER_BATCH = 64  # documents tokenized in one call, over all cores
 
@@ -85,7 +86,10 @@ def write_corpus(
         },
         "shards": shards,
     }
-    (building / "corpus.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    with (building / "corpus.json").open("w") as file:
+        file.write(json.dumps(manifest, indent=2) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     shutil.rmtree(folder, ignore_errors=True)
     building.rename(folder)
 
@@ -193,8 +197,11 @@ class Corpus:
         if not manifest.is_file():
             raise UserError(f"{folder} holds no corpus (corpus.json is missing)")
         self.hash = _sha256(manifest)
-        self.manifest = json.loads(manifest.read_text())
-        _check(folder, self.manifest, tokenizer)
+        try:
+            self.manifest = json.loads(manifest.read_text())
+            _check(folder, self.manifest, tokenizer)
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{manifest} is damaged ({error!r}); {_REMEDY}") from None
         shards = range(len(self.manifest["shards"]))
 
         def load(name: str) -> list[np.ndarray]:
@@ -208,9 +215,7 @@ class Corpus:
             documents=np.cumsum(np.concatenate([[0], *load("documents")]), dtype=np.int64),
         )
         if self.manifest["tokens"] and max(map(np.max, self._tokens)) >= tokenizer.vocab_size:
-            raise UserError(
-                f"{folder} holds ids outside the vocabulary; remove it to prepare it again"
-            )
+            raise UserError(f"{folder} holds ids outside the vocabulary; {_REMEDY}")
 
     @property
     def num_documents(self) -> int:
@@ -224,11 +229,14 @@ class Corpus:
 
     @cached_property
     def held_out_documents(self) -> Int[np.ndarray, " H"]:
-        """Every 20th document; of fewer than 20 the last, if two remain to train on."""
+        """Every 20th document; the last two where that gives fewer, if two remain to train on.
+
+        Two, because a random second sentence comes from another document.
+        """
         count = self.num_documents
-        if 3 <= count < HELD_OUT_EVERY:
-            return np.array([count - 1])
-        return np.arange(HELD_OUT_EVERY - 1, count, HELD_OUT_EVERY)
+        if count >= 2 * HELD_OUT_EVERY:
+            return np.arange(HELD_OUT_EVERY - 1, count, HELD_OUT_EVERY)
+        return np.arange(count - 2, count) if count >= 4 else np.arange(0)
 
     @cached_property
     def train_documents(self) -> Int[np.ndarray, " D"]:
@@ -257,20 +265,19 @@ class Corpus:
 
 
 def _check(folder: Path, manifest: dict[str, Any], tokenizer: Tokenizer) -> None:
-    remedy = "remove the folder to prepare it again"
     if manifest["format_version"] != FORMAT_VERSION:
         raise UserError(
             f"{folder} has corpus format {manifest['format_version']}, this program reads "
-            f"{FORMAT_VERSION}; {remedy}"
+            f"{FORMAT_VERSION}; {_REMEDY}"
         )
     if manifest["tokenizer_hash"] != tokenizer.hash:
         raise UserError(
             f"{folder} was made with tokenizer {manifest['tokenizer_hash'][:12]}, the run has "
-            f"{tokenizer.hash[:12]}; {remedy}"
+            f"{tokenizer.hash[:12]}; {_REMEDY}"
         )
     for shard in manifest["shards"]:
         for name, expected in shard["files"].items():
             if not (folder / name).is_file():
-                raise UserError(f"{folder / name} is missing; {remedy}")
+                raise UserError(f"{folder / name} is missing; {_REMEDY}")
             if _sha256(folder / name) != expected:
-                raise UserError(f"{folder / name} is damaged (its checksum differs); {remedy}")
+                raise UserError(f"{folder / name} is damaged (its checksum differs); {_REMEDY}")

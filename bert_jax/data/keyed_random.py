@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, UInt64
 
 Keys = int | np.integer | np.ndarray
+Bits = np.ndarray | np.uint64  # NumPy makes scalars of arrays without axes
 
 _GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
@@ -27,10 +28,9 @@ class Stream(IntEnum):
     PAIRS = 1
     ORDER = 2
     MASKS = 3
-    SYNTHETIC = 4
 
 
-def _mix(bits: np.ndarray) -> np.ndarray:
+def _mix(bits: Bits) -> Bits:
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return bits ^ (bits >> np.uint64(31))
@@ -38,17 +38,17 @@ def _mix(bits: np.ndarray) -> np.ndarray:
 
 def random_bits(*keys: Keys) -> UInt64[np.ndarray, "..."]:
     """64 random bits for every combination of keys, which broadcast together."""
-    bits = np.zeros((), np.uint64)
+    bits: Bits = np.uint64(0)
     with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is the point
         for key in keys:
             mixed = _mix(np.asarray(key).astype(np.uint64) + _GOLDEN_GAMMA)
             bits = _mix((bits + _GOLDEN_GAMMA) ^ mixed)
-    return bits
+    return np.asarray(bits)
 
 
 def uniform(*keys: Keys) -> Float[np.ndarray, "..."]:
     """A float64 in [0, 1) for every combination of keys."""
-    return (random_bits(*keys) >> np.uint64(11)) * 2.0**-53
+    return np.asarray((random_bits(*keys) >> np.uint64(11)) * 2.0**-53)
 
 
 def permutation(size: int, *keys: Keys) -> np.ndarray:

@@ -99,10 +99,39 @@ class Pairs:
 
         Args:
           sentences: the boundaries.
-          documents: which of the documents to use. With fewer than two no random
-            second segment exists, so every pair is a true one.
+          documents: which of the documents to use.
           seed: with `epoch`, decides everything random.
           epoch: the pass.
+
+        Raises:
+          UserError: pairs of a single document, which has no other to draw from.
+        """
+        if self.nsp and len(documents) == 1:
+            raise UserError(
+                "the corpus is one document, so there is no other to take a random next sentence "
+                "from; put blank lines between documents, or train with --config.pairs.nsp=False"
+            )
+        keys, uncut = self.fill(sentences, documents, seed=seed, epoch=epoch)
+        cut_a, cut_b = excess(uncut.a_length, uncut.b_length, self.max_tokens)
+        return Plan(
+            a_start=uncut.a_start + heads(cut_a, keys, _CUT_A),
+            a_length=uncut.a_length - cut_a,
+            b_start=uncut.b_start + heads(cut_b, keys, _CUT_B),
+            b_length=uncut.b_length - cut_b,
+            label=uncut.label,
+        )
+
+    def fill(
+        self,
+        sentences: Sentences,
+        documents: Integer[np.ndarray, " D"],
+        *,
+        seed: int,
+        epoch: int,
+    ) -> tuple[UInt64[np.ndarray, " E"], Plan]:
+        """The plan before segments are cut to fit, of whole sentences, and a key for each example.
+
+        See `plan` for the arguments.
         """
         keys = random_bits(seed, Stream.PAIRS, epoch, np.arange(len(sentences.offsets) - 1))
         first_sentences = sentences.documents[documents]
@@ -112,18 +141,8 @@ class Pairs:
         )
         chunk = _pair_chunks if self.nsp else _single_chunks
         rows = chunk(sentences.offsets.tolist(), list(spans), targets.tolist(), keys)
-
         columns = np.array(rows, np.int64).reshape(-1, 6).T
-        chunk_keys = keys[columns[0]]
-        a_start, a_length, b_start, b_length, label = columns[1:]
-        cut_a, cut_b = excess(a_length, b_length, self.max_tokens)
-        return Plan(
-            a_start=a_start + heads(cut_a, chunk_keys, _CUT_A),
-            a_length=a_length - cut_a,
-            b_start=b_start + heads(cut_b, chunk_keys, _CUT_B),
-            b_length=b_length - cut_b,
-            label=label,
-        )
+        return keys[columns[0]], Plan(*columns[1:])
 
     def _targets(self, document_keys: UInt64[np.ndarray, " D"]) -> Int[np.ndarray, " D"]:
         """How long the chunks of each document should be; drawn once a document."""
@@ -155,7 +174,7 @@ def _pair_chunks(
             # A takes at least one sentence and leaves at least one for B, if there are two.
             a_end = sentence + 1 + int(split[sentence] * max(1, end - sentence - 1))
             a_length = offsets[a_end] - start
-            if len(spans) > 1 and (end == a_end or is_random[sentence] < 0.5):
+            if end == a_end or is_random[sentence] < 0.5:
                 # Uniform over the other documents, by skipping this one.
                 other = int(which_document[sentence] * (len(spans) - 1))
                 b_first, b_last = spans[other + (other >= number)]
@@ -167,8 +186,7 @@ def _pair_chunks(
             else:
                 row = (offsets[a_end], offsets[end] - offsets[a_end], IS_NEXT)
                 following = end
-            if row[1]:  # a lone last sentence of a lone document has no second segment
-                rows.append((sentence, start, a_length, *row))
+            rows.append((sentence, start, a_length, *row))
             sentence = following
     return rows
 

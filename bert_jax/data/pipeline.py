@@ -36,10 +36,11 @@ def make_dataset(build: Callable[[int], Batch], start: int, stop: int) -> Iterat
     signature = build(start)
     names = sorted(signature)
 
-    def build_arrays(step: np.ndarray) -> list[np.ndarray]:
+    def build_arrays(step: np.integer) -> list[np.ndarray]:
         batch = build(int(step))
         return [batch[name] for name in names]
 
+    @tf.autograph.experimental.do_not_convert
     def build_tensors(step: tf.Tensor) -> dict[str, tf.Tensor]:
         arrays = tf.numpy_function(
             build_arrays, [step], [signature[name].dtype for name in names], stateful=False

@@ -39,7 +39,7 @@ def prepare_tokenizer(
                 vocab_size=vocab_size,
                 lowercase=lowercase,
                 strip_accents=strip_accents,
-                on_piece=bar.update,
+                on_pieces=bar.update,
             ).save(folder)
     return load_tokenizer(folder)
 

@@ -11,7 +11,7 @@ grain at which pairs are cut, and a missed one only makes a longer segment.
 
 import re
 
-_END = re.compile(r"[.!?…]+[\"'”’»)\]}]*(?=\s)|[。！？]+[」』”’）]*")
+_END = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’»)\]}]*+(?=\s)|[。！？]+[」』”’）]*")
 _ABBREVIATIONS = frozenset(
     (
         "mr mrs ms dr prof rev hon st jr sr capt col gen lt sgt messrs mme mlle "

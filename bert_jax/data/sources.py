@@ -8,6 +8,7 @@ import glob
 import gzip
 import sysconfig
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -110,7 +111,7 @@ def _lines(path: Path, on_bytes: OnBytes) -> Iterator[str]:
                 position = raw.tell()
                 on_bytes(position - read)
                 read = position
-        except (gzip.BadGzipFile, EOFError) as error:
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise UserError(f"{path} is not a whole gzip file ({error}); fetch it again") from None
 
 

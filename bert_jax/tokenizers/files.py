@@ -51,6 +51,9 @@ class Tokenizer:
         Raises:
           UserError: a special token is missing.
         """
+        # A published folder may cut to 128 tokens and fill up to them.
+        runtime.no_truncation()
+        runtime.no_padding()
         self._runtime = runtime
         # Running text may contain "[MASK]"; in a corpus those are ordinary characters.
         self._corpus_runtime = tokenizers.Tokenizer.from_str(runtime.to_str())
@@ -107,15 +110,15 @@ class Tokenizer:
             for encoding in encodings
         ]
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Iterable[int | np.integer]) -> str:
         """Readable text; [CLS], [SEP] and [PAD] are left out, [MASK] and [UNK] stay."""
         silent = {self.pad_id, self.cls_id, self.sep_id}
         kept = [int(token_id) for token_id in ids if token_id not in silent]
         return self._runtime.decode(kept, skip_special_tokens=False)
 
-    def token(self, token_id: int) -> str:
-        """The piece with that id."""
-        return self._runtime.id_to_token(token_id) or "[UNK]"
+    def token(self, token_id: int | np.integer) -> str:
+        """The piece with that id, an empty string for an id that the vocabulary leaves out."""
+        return self._runtime.id_to_token(int(token_id)) or ""
 
     def save(self, folder: Path) -> None:
         """Writes the tokenizer folder, atomically."""

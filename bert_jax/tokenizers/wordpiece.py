@@ -29,7 +29,7 @@ def wordpiece_tokenizer(vocab: Sequence[str], *, lowercase: bool, strip_accents:
     )
     runtime.normalizer, runtime.pre_tokenizer = _text_rules(lowercase, strip_accents)
     runtime.post_processor = processors.BertProcessing(
-        ("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"])
+        ("[SEP]", ids.get("[SEP]", 0)), ("[CLS]", ids.get("[CLS]", 0))
     )
     runtime.decoder = decoders.WordPiece(prefix=CONTINUATION)
     runtime.add_special_tokens([token for token in SPECIAL_TOKENS if token in ids])
@@ -42,7 +42,7 @@ def train_wordpiece(
     vocab_size: int,
     lowercase: bool,
     strip_accents: bool,
-    on_piece: Callable[[], object] = lambda: None,
+    on_pieces: Callable[[int], object] = lambda _: None,
 ) -> Tokenizer:
     """Learns a vocabulary by merging the most frequent pair of pieces.
 
@@ -54,7 +54,7 @@ def train_wordpiece(
       vocab_size: V, with the special tokens.
       lowercase: see `wordpiece_tokenizer`.
       strip_accents: see `wordpiece_tokenizer`.
-      on_piece: called for each piece made.
+      on_pieces: told how many more pieces there are.
 
     Raises:
       UserError: no words, more characters than `vocab_size`, or too few distinct
@@ -74,12 +74,13 @@ def train_wordpiece(
             f"tokenizer.vocab_size {vocab_size} is too small: the text has {len(alphabet)} "
             f"different characters, so it takes at least {len(alphabet) + len(SPECIAL_TOKENS)}"
         )
+    on_pieces(len(SPECIAL_TOKENS) + len(alphabet))
     pieces = learn_merges(
         spelled,
         alphabet,
         num_symbols=room,
         join=lambda left, right: left + right.removeprefix(CONTINUATION),
-        on_symbol=on_piece,
+        on_symbol=lambda: on_pieces(1),
     )
     if len(pieces) < room:
         raise UserError(

@@ -25,9 +25,9 @@ def show_examples(console: Console, bert: Pretrained, corpus: Corpus, *, count: 
         hidden = ids.copy()
         hidden[position] = bert.tokenizer.mask_id
         guesses = bert.fill_mask_ids(hidden.tolist(), top_k=3)[0]
-        console.say(f"  {bert.tokenizer.decode(hidden.tolist())}")
+        console.say(f"  {bert.tokenizer.decode(hidden)}")
         console.say(
-            f"    hidden: {bert.tokenizer.token(int(ids[position]))}; guesses: "
+            f"    hidden: {bert.tokenizer.token(ids[position])}; guesses: "
             + ", ".join(f"{guess.token} {guess.probability:.0%}" for guess in guesses)
         )
     console.say()
@@ -50,8 +50,7 @@ def _masked_sentences(
             words = [
                 int(place)
                 for place in np.flatnonzero(whole)
-                if len(token := tokenizer.token(int(ids[0, place]))) >= _MIN_LETTERS
-                and token.isalpha()
+                if len(token := tokenizer.token(ids[0, place])) >= _MIN_LETTERS and token.isalpha()
             ]
             if words:
                 framed = np.concatenate([[tokenizer.cls_id], ids[0], [tokenizer.sep_id]])

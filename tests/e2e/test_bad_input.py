@@ -130,6 +130,9 @@ def test_fill_mask_wants_a_model_and_a_mask(run: Run, trained: Path, tmp_path: P
 
 
 def test_an_untrained_run_has_no_model(run: Run, debug: Run, tmp_path: Path) -> None:
-    debug(source(tmp_path, b"A dog ran. It ate.\nIt slept.\n"), "--config.tokenizer.vocab_size=32")
+    debug(
+        source(tmp_path, b"A dog ran. It ate.\nIt slept well.\n"),
+        "--config.tokenizer.vocab_size=32",
+    )
     printed = run(fill_mask.main, "--model", tmp_path / "run", "a [MASK]")
     assert "holds no checkpoint yet" in printed

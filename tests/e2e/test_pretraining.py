@@ -38,6 +38,7 @@ def test_a_person_sees_a_summary_and_a_result(trained: Path) -> None:
         "devices         1 × cpu",
         "parameters",
         "tokens in 60 documents",
+        "tokens in 3 documents",
         "epochs",
         "expected time",
         "step 60 of 60: mlm ",

@@ -108,7 +108,9 @@ def test_padding_changes_nothing() -> None:
     inputs["segment_ids"][1, 5:] = 0
     after = run(SMALL, params, inputs)
     jax.tree.map(np.testing.assert_array_equal, before, after)
-    shorter = {name: array[1:, :5] if array.ndim == 2 else array[1:] for name, array in inputs.items()}
+    shorter = {
+        name: array[1:, :5] if array.ndim == 2 else array[1:] for name, array in inputs.items()
+    }
     cut = run(SMALL, params, shorter)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[1:], b, atol=1e-5), after, cut)
 

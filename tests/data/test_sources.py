@@ -1,0 +1,267 @@
+"""Text as it lies on disk: files of all kinds, Python's documentation, what is refused."""
+
+import gzip
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from bert_jax.data.sources import Document, PythonDocs, open_source
+from bert_jax.errors import UserError
+
+
+def read(pattern: object) -> list[Document]:
+    return list(open_source(f"text:{pattern}").documents())
+
+
+def write(path: Path, text: str | bytes) -> Path:
+    data = text.encode() if isinstance(text, str) else text
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "documents"),
+    [
+        ("a\nb\n\nc\n", [["a", "b"], ["c"]]),
+        ("a\n\n\n \t\n\nb", [["a"], ["b"]]),
+        ("\n\na\n\n", [["a"]]),
+        ("  a  \n\tb\n", [["a", "b"]]),
+        ("", []),
+        ("\n \n", []),
+    ],
+)
+def test_blank_lines_part_documents(tmp_path: Path, text: str, documents: list[Document]) -> None:
+    assert read(write(tmp_path / "a.txt", text)) == documents
+
+
+def test_windows_line_ends_are_line_ends(tmp_path: Path) -> None:
+    assert read(write(tmp_path / "a.txt", "a\r\nb\r\n\r\nc\r\n")) == [["a", "b"], ["c"]]
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    assert read(write(tmp_path / "a.txt", b"\xef\xbb\xbfa\nb")) == [["a", "b"]]
+    assert read(write(tmp_path / "b.txt", b"\xef\xbb\xbf\n\na")) == [["a"]]
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\u0085", "\u000b", "\u000c", "\r"])
+def test_a_line_ends_at_a_line_feed_only(tmp_path: Path, separator: str) -> None:
+    line = f"one{separator}line"
+    assert read(write(tmp_path / "a.txt", f"{line}\nanother")) == [[line, "another"]]
+
+
+def test_the_end_of_a_file_ends_a_document(tmp_path: Path) -> None:
+    write(tmp_path / "1.txt", "a")
+    write(tmp_path / "2.txt", "b\nc")
+    write(tmp_path / "3.txt", "")
+    write(tmp_path / "4.txt", "d\n")
+    assert read(tmp_path / "*.txt") == [["a"], ["b", "c"], ["d"]]
+
+
+def test_gzip_is_unpacked(tmp_path: Path) -> None:
+    text = "나는 파리를 사랑해.\n\nI love Paris.\n" * 1000
+    plain = read(write(tmp_path / "a.txt", text))
+    assert read(write(tmp_path / "a.txt.gz", text)) == plain
+    assert len(plain) == 1001
+
+
+def test_files_come_in_the_order_of_their_names_in_all_folders(tmp_path: Path) -> None:
+    for name in ("b/2.txt", "a/1.txt", "c/d/3.txt", "b/10.txt", "b/other.md"):
+        write(tmp_path / name, name)
+    assert read(tmp_path / "**" / "*.txt") == [
+        ["a/1.txt"],
+        ["b/10.txt"],
+        ["b/2.txt"],
+        ["c/d/3.txt"],
+    ]
+
+
+def test_a_folder_of_that_name_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "folder.txt").mkdir()
+    write(tmp_path / "file.txt", "a")
+    assert read(tmp_path / "*.txt") == [["a"]]
+
+
+def test_home_folder_may_be_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path / "a.txt", "a")
+    assert read("~/a.txt") == [["a"]]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
+def test_progress_adds_up_to_the_size_on_disk(tmp_path: Path, name: str) -> None:
+    for part in "12":
+        write(tmp_path / part / name, "".join(f"{n * n}\n" for n in range(20_000)))
+    source = open_source(f"text:{tmp_path}/*/{name}")
+    steps: list[int] = []
+    list(source.documents(steps.append))
+    assert min(steps) >= 0
+    assert (
+        sum(steps) == source.num_bytes == sum(path.stat().st_size for path in tmp_path.glob("*/a*"))
+    )
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize("source", ["wikipedia", "text", "text:", "python_docs:3", "", "txt:a"])
+def test_an_unknown_source_is_refused_with_those_known(source: str) -> None:
+    with pytest.raises(UserError, match=r"unknown data.source.*python_docs or text:GLOB"):
+        open_source(source)
+
+
+def test_tensorflow_datasets_are_refused_with_what_to_do() -> None:
+    with pytest.raises(UserError, match=r"tfds:wiki40b.*--config.data.source='text:GLOB'"):
+        open_source("tfds:wiki40b/en")
+
+
+def test_a_pattern_without_a_match_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no file matches '.*/\*\.txt'"):
+        open_source(f"text:{tmp_path}/*.txt")
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
+def test_text_that_is_not_utf_8_is_named_with_its_place(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, "가나\n\nParis ".encode() + b"\xb0\xa1\n")
+    assert path.name == name
+    with pytest.raises(UserError, match=rf"{path} is not UTF-8: byte 0xb0 at offset 14\b"):
+        read(path)
+
+
+def test_utf_16_is_not_utf_8(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", "I love Paris".encode("utf-16"))
+    with pytest.raises(UserError, match="is not UTF-8: byte 0xff at offset 0;"):
+        read(path)
+
+
+def test_the_documents_before_the_bad_byte_are_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", b"a\n\nb\n\xff")
+    documents = open_source(f"text:{path}").documents()
+    assert next(documents) == ["a"]
+    with pytest.raises(UserError, match="offset 5;"):
+        next(documents)
+
+
+def test_a_truncated_gzip_file_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt.gz", "".join(f"{n * n}\n" for n in range(20_000)))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match=rf"{path} is not a whole gzip file.*fetch it again"):
+        read(path)
+
+
+def test_a_damaged_gzip_file_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt.gz", "".join(f"{n * n}\n" for n in range(20_000)))
+    data = bytearray(path.read_bytes())
+    data[10] = 0xFF  # behind the header: a block of a type that does not exist
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=rf"{path} is not a whole gzip file"):
+        read(path)
+
+
+def test_text_that_is_no_gzip_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt.gz"
+    path.write_text("plain text")
+    with pytest.raises(UserError, match=rf"{path} is not a whole gzip file"):
+        read(path)
+
+
+# Python's documentation.
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """A small standard library; importing any of it would fail."""
+    long = "A sentence of prose. " * 20
+    write(tmp_path / "b.py", f'"""B. {long}"""\nraise SystemExit("imported")')
+    write(
+        tmp_path / "a.py",
+        f'''"""A. {long}
+
+        >>> import a
+        >>> a.a()
+
+        ======  =====
+        Name    Value
+        ======  =====
+        """
+        raise SystemExit("imported")
+
+        class A:
+            """Class A."""
+
+            async def method(self):
+                """Method of A."""
+
+        def silent():
+            return """not a docstring"""
+        '''.replace("\n        ", "\n"),
+    )
+    write(tmp_path / "short.py", '"""Too short to hold a pair."""')
+    write(tmp_path / "broken.py", f'"""{long}"""\ndef (:')
+    write(tmp_path / "null.py", f'"""{long}"""\n\0')
+    write(
+        tmp_path / "old.py", f'# -*- coding: latin-1 -*-\n"""Caf\xe9. {long}"""'.encode("latin-1")
+    )
+    write(tmp_path / "escape.py", f'"""{long} \\d"""')
+    for folder in ("test", "a/tests", "idlelib", "turtledemo", "site-packages", "dist-packages"):
+        write(tmp_path / folder / "skipped.py", f'"""{long}"""')
+    topics = {"while": f"While. {long}", "assert": f"Assert. {long}"}
+    write(tmp_path / "pydoc_data" / "topics.py", f"topics = {topics!r}")
+    return tmp_path
+
+
+def first_words(documents: list[Document]) -> list[str]:
+    return [document[0].split()[0] for document in documents]
+
+
+def test_every_module_and_topic_is_a_document(library: Path) -> None:
+    documents = list(PythonDocs(library).documents())
+    assert first_words(documents) == ["A.", "B.", "A", "Café.", "Assert.", "While."]
+
+
+def test_docstrings_are_prose_without_sessions_and_rules(library: Path) -> None:
+    first = next(iter(PythonDocs(library).documents()))
+    assert first[1:] == ["Name    Value", "Class A.", "Method of A."]
+
+
+def test_all_of_the_library_counts_as_progress(library: Path) -> None:
+    source = PythonDocs(library)
+    steps: list[int] = []
+    list(source.documents(steps.append))
+    assert sum(steps) == source.num_bytes
+
+
+@pytest.fixture(scope="module")
+def python_docs() -> tuple[list[Document], set[str]]:
+    """This Python's own documentation, and what reading it imported."""
+    before = set(sys.modules)
+    documents = list(open_source("python_docs").documents())
+    return documents, set(sys.modules) - before
+
+
+def test_python_documents_itself(python_docs: tuple[list[Document], set[str]]) -> None:
+    documents, _ = python_docs
+    assert len(documents) > 300
+    assert sum(len(paragraph) for document in documents for paragraph in document) > 1_000_000
+    for document in documents:
+        assert document
+        assert all(paragraph.strip() and "\n" not in paragraph for paragraph in document)
+
+
+def test_no_module_is_imported(python_docs: tuple[list[Document], set[str]]) -> None:
+    _, imported = python_docs
+    assert {name for name in imported if not name.startswith("encodings.")} == set()
+
+
+def test_documents_come_in_the_same_order_every_time(
+    python_docs: tuple[list[Document], set[str]],
+) -> None:
+    source = open_source("python_docs")
+    assert isinstance(source, PythonDocs)
+    assert source.library == Path(sysconfig.get_path("stdlib"))
+    assert source.paths == sorted(source.paths)
+    again = source.documents()
+    for document in python_docs[0][:40]:
+        assert next(again) == document
