@@ -11,11 +11,11 @@ from configs import base
 
 def get_config() -> ConfigDict:
     config = base.get_config()
-    config.total_steps = 1_000
+    config.total_steps = 2_400
     config.batch_size = 64
     config.log_every_steps = 20
-    config.eval_every_steps = 200
-    config.checkpoint_every_steps = 100
+    config.eval_every_steps = 400
+    config.checkpoint_every_steps = 200
     config.data.source = "python_docs"
     config.tokenizer.vocab_size = 8_192
     config.pairs.seq_len = 64
