@@ -9,6 +9,9 @@ B batch, T tokens, S key tokens, D width, N heads, H head width, F feed-forward
 width, V vocabulary, P predictions per sequence, L layers.
 """
 
+import os
+import sys
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -17,6 +20,22 @@ if TYPE_CHECKING:
     from bert_jax.pretrained import load
 
 __all__ = ["load"]
+
+
+def _end_quietly(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """An exception hook: Ctrl-C while a command still imports is no reason for a traceback."""
+    if kind is KeyboardInterrupt:
+        print("interrupted before anything began", file=sys.stderr)
+        os._exit(130)
+    sys.__excepthook__(kind, error, traceback)
+
+
+# While `python -m bert_jax.NAME` looks for NAME, and only then, this is "-m". The commands'
+# imports take seconds, and `bert_jax.cli.run` comes after them.
+if sys.argv[0] == "-m":
+    sys.excepthook = _end_quietly
 
 
 def __getattr__(name: str) -> Any:

@@ -133,9 +133,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--steps", type=int, default=20, metavar="N", help="timed (default: 20)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args(arguments)
-    for name in ("seq_len", "batch", "vocab_size", "steps"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} is {getattr(options, name)}; at least 1")
+    for name, least in (("seq_len", 8), ("batch", 1), ("vocab_size", 2), ("steps", 1)):
+        if getattr(options, name) < least:
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(f"{flag} is {getattr(options, name)}; it must be at least {least}")
 
     config = BertConfig(
         vocab_size=options.vocab_size,

@@ -6,13 +6,18 @@ program. A traceback is shown only with `--debug`.
 
 import argparse
 import errno
+import io
+import logging
+import os
 import sys
 import threading
 import traceback
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from bert_jax.errors import UserError
+
+INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
 
 # The last is what NumPy says of a file that it could write only a part of.
 _NO_SPACE = ("no space left on device", "disk quota exceeded", " requested and ")
@@ -41,8 +46,16 @@ def run(main: Callable[[list[str]], None]) -> NoReturn:
     arguments = sys.argv[1:]
     if "--debug" not in arguments:
         threading.excepthook = _warn_of_thread
+        sys.unraisablehook = _ignore_interrupts
+        # Orbax logs every file, and what it raises a second time with a traceback.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without × or Hangul
     try:
         main(arguments)
+    except BrokenPipeError:  # such as `| head`: nobody reads on, and that is no mistake
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (Exception, KeyboardInterrupt) as error:
         if "--debug" in arguments:
             traceback.print_exc()
@@ -58,10 +71,16 @@ def _warn_of_thread(failure: threading.ExceptHookArgs) -> None:
     print(f"warning: {failure.exc_type.__name__} in a thread: {text[:200]}", file=sys.stderr)
 
 
+def _ignore_interrupts(lost: Any) -> None:
+    """Silent about a Ctrl-C that came during a callback of JAX's and cannot be raised there."""
+    if lost.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(lost)
+
+
 def _explain(error: BaseException) -> tuple[int, str]:
     """Exit status and message of an exception."""
     if isinstance(error, KeyboardInterrupt):
-        return 130, str(error) or "interrupted; the same command goes on from what is finished"
+        return INTERRUPTED, str(error) or "interrupted; the same command goes on from there"
     text = " ".join(str(error).split())
     if isinstance(error, UserError):
         return 2, f"error: {text}"

@@ -7,6 +7,7 @@ another, so a misspelt key has nowhere to go and a dead one cannot exist.
 import difflib
 import inspect
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from ml_collections import ConfigDict, config_flags
 
 from bert_jax.errors import UserError
 
+_PROJECT = Path(__file__).resolve().parent.parent
+
 
 def load_config(path: str, overrides: Sequence[str]) -> ConfigDict:
     """The config of a file, with overrides such as `--config.model.width=256` applied.
@@ -26,8 +29,9 @@ def load_config(path: str, overrides: Sequence[str]) -> ConfigDict:
     """
     if not Path(path).is_file():
         raise UserError(f"no config file {path}{_nearest_file(path)}")
-    config = _parse(path, [])
-    keys = _keys(plain(config))
+    config = plain(_parse(path, []))
+    keys = _keys(config)
+    overrides = _join_switches(overrides)
     for override in overrides:
         name = override.partition("=")[0].removeprefix("--").removeprefix("no")
         key = name.removeprefix("config.")
@@ -36,12 +40,23 @@ def load_config(path: str, overrides: Sequence[str]) -> ConfigDict:
     return _parse(path, overrides)
 
 
+def _join_switches(overrides: Sequence[str]) -> list[str]:
+    """Takes `--config.x False` as `--config.x=False`, which absl does for all but booleans."""
+    joined: list[str] = []
+    for override in overrides:
+        if override.lower() in ("true", "false") and joined and "=" not in joined[-1]:
+            joined[-1] += f"={override}"
+        else:
+            joined.append(override)
+    return joined
+
+
 def _parse(path: str, overrides: Sequence[str]) -> ConfigDict:
     """Lets `config_flags` load and override, on flags of its own instead of the process's."""
-    # Configs import one another as `configs.base`, also from another working directory.
-    parent = str(Path(path).resolve().parent.parent)
-    if parent not in sys.path:
-        sys.path.append(parent)
+    # Configs import one another as `configs.base`, whatever the working directory; a user's own
+    # file elsewhere imports the project's.
+    before = sys.path[:]
+    sys.path[:0] = [str(Path(path).resolve().parent.parent), str(_PROJECT)]
     arguments = ["", f"--config={path}", *overrides]
     values = flags.FlagValues()
     config = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=arguments)
@@ -55,6 +70,8 @@ def _parse(path: str, overrides: Sequence[str]) -> ConfigDict:
         raise UserError(str(error)) from None
     except Exception as error:
         raise UserError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from None
+    finally:
+        sys.path[:] = before
     if stray:
         raise UserError(f"unexpected argument {stray[0]!r}; see --help")
     if not isinstance(config.value, ConfigDict):
@@ -68,9 +85,11 @@ def _explain_value(message: str) -> str:
     value = flag.partition("=")[2]
     if "int()" in reason:
         try:
-            return f"{flag}: a whole number is wanted, written out: {int(float(value))}"
-        except (ValueError, OverflowError):
-            return f"{flag}: a whole number is wanted"
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        written = f", written out: {int(number)}" if number.is_integer() else ""
+        return f"{flag}: a whole number is wanted{written}"
     if "float" in reason:
         return f"{flag}: a number is wanted"
     if "oolean" in reason:
@@ -93,7 +112,8 @@ def _nearest(key: str, keys: Sequence[str]) -> str:
     by_path = difflib.get_close_matches(key, keys, n=1, cutoff=0.75)
     by_last = difflib.get_close_matches(key.rpartition(".")[2], last_parts, n=1)
     guess = by_path[0] if by_path else last_parts[by_last[0]] if by_last else None
-    return f"; did you mean {guess!r}?" if guess else f"; it has {', '.join(keys)}"
+    sections = sorted({name.partition(".")[0] for name in keys})
+    return f"; did you mean {guess!r}?" if guess else f"; it has {', '.join(sections)}"
 
 
 def _nearest_file(path: str) -> str:
@@ -144,15 +164,15 @@ def _check_arguments(
             raise UserError(f"{where} has an unknown key {key!r}{_nearest(key, list(parameters))}")
         wanted = parameters[key].annotation
         if not _fits(value, wanted):
-            raise UserError(f"{where}.{key} is {value!r}, which is not of type {wanted.__name__}")
+            raise UserError(f"{where}.{key} is {value!r}, which is no {wanted.__name__}")
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in config:
             raise UserError(f"{where} lacks {name!r}")
 
 
 def _fits(value: object, annotation: object) -> bool:
-    if annotation is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+    if annotation is float and isinstance(value, int | float):
+        return math.isfinite(value) and not isinstance(value, bool)
     if annotation is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return not isinstance(annotation, type) or isinstance(value, annotation)

@@ -98,8 +98,16 @@ def load(folder: str | Path) -> Pretrained:
       UserError: not a run folder, or nothing saved in it yet.
     """
     run = RunFolder(Path(folder))
-    config = run.read()["config"]
-    tokenizer = load_tokenizer(run.tokenizer)
+    record = run.read()
+    if not run.is_trained:
+        raise UserError(f"{folder} holds no checkpoint yet; train it first")
+    config, tokenizer = record["config"], load_tokenizer(run.tokenizer)
+    if tokenizer.hash != record["tokenizer_hash"]:
+        raise UserError(
+            f"{run.tokenizer} is tokenizer {tokenizer.hash[:12]}, the model was trained with "
+            f"{record['tokenizer_hash'][:12]}"
+        )
     model = BertForPreTraining(BertConfig(vocab_size=tokenizer.vocab_size, **config["model"]))
     shapes = jax.eval_shape(lambda: init_params(model, stream_key(0, Stream.INIT)))
-    return Pretrained(model, Checkpoints(run.checkpoints).restore_params(shapes), tokenizer)
+    checkpoints = Checkpoints(run.checkpoints, read_only=True)
+    return Pretrained(model, checkpoints.restore_params(shapes), tokenizer)

@@ -4,10 +4,11 @@ python -m bert_jax.train --config configs/tiny.py --workdir runs/tiny
 """
 
 import dataclasses
+import math
+import os
 import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -84,8 +85,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if name.endswith("_steps") and value < 1:
+            if (name.endswith("_steps") or name == "batch_size") and value < 1:
                 raise UserError(f"{name} is {value}; it must be at least 1")
+        if not 0 <= self.seed < 2**31:
+            raise UserError(f"seed is {self.seed}; it must lie between 0 and 2147483647")
 
 
 # Steps until the pace is steady enough for a forecast.
@@ -103,7 +106,34 @@ SECTIONS: dict[str, tuple[Callable[..., object], set[str]]] = {
 }
 
 
-def train(recipe: Recipe, run: RunFolder, console: Console) -> None:
+class _Interruption:
+    """Ctrl-C, as a context: while steps are made it waits for the step's end and a save.
+
+    Before that it raises as usual, and a second one ends the process at once.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.deferred = False
+
+    def __enter__(self) -> "_Interruption":
+        self._before = signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _interrupt(self, signal_number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            print("interrupted twice; what was saved before is whole", file=sys.stderr)
+            os._exit(cli.INTERRUPTED)
+        # Remembered also when raising: a KeyboardInterrupt inside one of JAX's callbacks is lost.
+        self.requested = True
+        if not self.deferred:
+            signal.default_int_handler(signal_number, frame)
+
+
+def train(recipe: Recipe, run: RunFolder, console: Console, interruption: _Interruption) -> None:
     """Pretrains from where the run folder stands to the last step.
 
     Raises:
@@ -125,6 +155,8 @@ def train(recipe: Recipe, run: RunFolder, console: Console) -> None:
             f"pairs.seq_len {pairs.seq_len} is more than model.max_positions "
             f"{model.config.max_positions}; shorten the one or raise the other"
         )
+    if pairs.nsp and model.config.num_segments < 2:
+        raise UserError("pairs have two segments: set model.num_segments=2 or pairs.nsp=False")
     if not run.corpus.exists():
         open_source(**recipe.data)
     for change in run.claim(dataclasses.asdict(recipe)):
@@ -135,15 +167,20 @@ def train(recipe: Recipe, run: RunFolder, console: Console) -> None:
     tokenizer = prepare_tokenizer(run.tokenizer, source, console, **recipe.tokenizer)
     corpus = prepare_corpus(run.corpus, source, tokenizer, console)
     run.record_hashes(tokenizer_hash=tokenizer.hash, corpus_hash=corpus.hash)
-    batches = Batches(
-        corpus,
-        tokenizer,
-        pairs=pairs,
-        masking=masking,
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
-        documents=corpus.train_documents,
-    )
+    try:
+        batches = Batches(
+            corpus,
+            tokenizer,
+            pairs=pairs,
+            masking=masking,
+            batch_size=recipe.batch_size,
+            seed=recipe.seed,
+            documents=corpus.train_documents,
+        )
+    except UserError:  # the text will be changed, so what was made of it must be made again
+        if not run.is_trained:
+            run.discard_prepared()
+        raise
     held_out = held_out_batches(corpus, tokenizer, pairs=pairs, batch_size=recipe.batch_size)
 
     # Restore, or begin.
@@ -173,10 +210,8 @@ def train(recipe: Recipe, run: RunFolder, console: Console) -> None:
     eval_step = parallel_eval_step(make_eval_step(model), devices)
     dropout_key = stream_key(recipe.seed, Stream.DROPOUT)
     dataset = make_dataset(partial(batches.batch, rows=rows), start, recipe.total_steps)
-    with (
-        _interruptible() as interrupted,
-        console.bar("training", total=recipe.total_steps, initial=start, unit="step") as bar,
-    ):
+    interruption.deferred = True
+    with console.bar("training", total=recipe.total_steps, initial=start, unit="step") as bar:
         for step, batch in enumerate(dataset, start + 1):
             state, sums = train_step(state, shard_batch(batch, devices), dropout_key)
             window.add(sums)
@@ -184,10 +219,11 @@ def train(recipe: Recipe, run: RunFolder, console: Console) -> None:
             bar.update()
             if step == start + _FORECAST_AFTER:
                 seconds = pace.seconds_per_step() * (recipe.total_steps - step)
-                console.say(f"expected time: {duration(seconds)} of steps")
+                console.say(f"expected time: {duration(seconds)}, and that of the evaluations")
             is_last = step == recipe.total_steps
             if step % recipe.log_every_steps == 0 or is_last:
                 figures = window.means() | pace.figures()
+                _check_finite(step, figures, checkpoints)
                 metrics.write(step, "train", figures)
                 bar.set_postfix_str(_brief(figures))
                 if console.quiet:
@@ -198,16 +234,17 @@ def train(recipe: Recipe, run: RunFolder, console: Console) -> None:
                     figures = evaluate(eval_step, state.params, held_out, devices)
                     metrics.write(step, "held_out", figures)
                     draw_curves(run.path)
-            if step % recipe.checkpoint_every_steps == 0 or is_last or interrupted.is_set():
+            if step % recipe.checkpoint_every_steps == 0 or is_last or interruption.requested:
                 with pace.paused():
+                    _check_finite(step, window.means(), checkpoints)
                     metrics.flush()
                     checkpoints.save(state, {"window": window.totals()})
-            if interrupted.is_set():
+            if interruption.requested:
                 break
     checkpoints.close()
     metrics.close()
     draw_curves(run.path)
-    if interrupted.is_set():
+    if interruption.requested:
         raise KeyboardInterrupt(
             f"interrupted and saved at step {step:,}; the same command goes on from there"
         )
@@ -217,7 +254,8 @@ def train(recipe: Recipe, run: RunFolder, console: Console) -> None:
     if evaluations := [row for row in reported if row["split"] == "held_out"]:
         title = f"held-out: {len(corpus.held_out_documents)} documents never trained on"
         console.table(title, describe(evaluations[-1]))
-        show_examples(console, Pretrained(model, jax.device_get(state.params), tokenizer), corpus)
+        bert = Pretrained(model, jax.device_get(state.params), tokenizer)
+        show_examples(console, bert, corpus, max_tokens=pairs.seq_len - 2)
     console.say(f"saved in {run.path}: checkpoints, metrics.jsonl, curves.png, TensorBoard events")
     console.say(f'try it: python -m bert_jax.fill_mask --model {run.path} "a [MASK] of text"')
 
@@ -254,6 +292,7 @@ def _summarize(
                 "steps",
                 f"{recipe.total_steps:,} of {recipe.batch_size} × {batches.pairs.seq_len} tokens",
             ),
+            ("padding", f"{batches.padding_share:.0%} of these tokens"),
             ("epochs", f"{epochs:.2g} of {batches.num_examples:,} examples"),
         ],
     )
@@ -271,24 +310,16 @@ def _brief(figures: dict[str, float]) -> str:
     return ", ".join(parts)
 
 
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C sets an event instead of raising, so that a step is finished and saved first.
-
-    A second one does not wait.
-    """
-    interrupted = threading.Event()
-
-    def interrupt(signal_number: int, frame: FrameType | None) -> None:
-        if interrupted.is_set():
-            signal.default_int_handler(signal_number, frame)
-        interrupted.set()
-
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _check_finite(step: int, figures: dict[str, float], checkpoints: Checkpoints) -> None:
+    """Stops a run that diverged, before it is saved over what was good."""
+    wrong = [name for name, value in figures.items() if not math.isfinite(value)]
+    if wrong:
+        last = checkpoints.latest_step
+        kept = "nothing was saved yet" if last is None else f"step {last} is the last one saved"
+        raise UserError(
+            f"{wrong[0]} is {figures[wrong[0]]} by step {step}: training diverged; {kept}; try a "
+            "lower schedule.peak_learning_rate or a longer warm-up in another --workdir"
+        )
 
 
 def main(arguments: list[str]) -> None:
@@ -312,7 +343,9 @@ def main(arguments: list[str]) -> None:
     config = plain(load_config(options.config, overrides))
     check_config(config, Recipe, SECTIONS)
     run = RunFolder(options.workdir or Path("runs") / Path(options.config).stem)
-    train(Recipe(**config), run, Console(quiet=options.quiet))
+    recipe, console = Recipe(**config), Console(quiet=options.quiet)
+    with _Interruption() as interruption, run.locked():
+        train(recipe, run, console, interruption)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ FLOORS: list[list[str]] = [
     # 0: no devices, no disk of ours, no model
     [
         "errors",
+        "atomic",
         "console",
         "tokenizers",
         "model.sizes",

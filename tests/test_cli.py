@@ -23,7 +23,7 @@ def run(error: BaseException | None, *arguments: str) -> int:
     [
         (UserError("no such\n thing"), 2, "error: no such thing"),
         (KeyboardInterrupt("saved at step 3"), 130, "saved at step 3"),
-        (KeyboardInterrupt(), 130, "interrupted; the same command goes on"),
+        (KeyboardInterrupt(), 130, "interrupted; the same command goes on from there"),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "error: the disk is full; free some"),
         (ValueError("RESOURCE_EXHAUSTED: No space left on device"), 2, "error: the disk is full"),
         (

@@ -43,6 +43,8 @@ def test_overrides_are_typed_by_the_config() -> None:
             "--config.schedule.peak_learning_rate=1",
             "--config.data.source=text:a/*.txt",
             "--noconfig.pairs.nsp",
+            "--config.masking.whole_word",
+            "True",
             "--config.model.width",
             "64",
         ],
@@ -50,7 +52,7 @@ def test_overrides_are_typed_by_the_config() -> None:
     assert config.total_steps == 7
     assert config.schedule.peak_learning_rate == 1.0
     assert config.data.source == "text:a/*.txt"
-    assert config.pairs.nsp is False
+    assert (config.pairs.nsp, config.masking.whole_word) == (False, True)
     assert config.model.width == 64
 
 
@@ -61,6 +63,7 @@ def test_overrides_are_typed_by_the_config() -> None:
         ("--config.model.widht=5", "no key 'model.widht'; did you mean 'model.width'?"),
         ("--config.seq_len=64", "no key 'seq_len'; did you mean 'pairs.seq_len'?"),
         ("--config.total_steps=1e6", "a whole number is wanted, written out: 1000000"),
+        ("--config.total_steps=5.5", "--config.total_steps=5.5: a whole number is wanted"),
         ("--config.total_steps=many", "--config.total_steps=many: a whole number is wanted"),
         ("--config.masking.rate=high", "--config.masking.rate=high: a number is wanted"),
         ("--config.pairs.nsp=maybe", "--config.pairs.nsp=maybe: True or False is wanted"),
@@ -112,13 +115,17 @@ def part(given: str, *, width: int = 3, name: str = "") -> None:
     [
         ({"steps": 3, "section": {}, "rat": 0.2}, "unknown key 'rat'; did you mean 'rate'"),
         ({"section": {}}, "config lacks 'steps'"),
-        ({"steps": 3.5, "section": {}}, "config.steps is 3.5, which is not of type int"),
-        ({"steps": True, "section": {}}, "config.steps is True, which is not of type int"),
+        ({"steps": 3.5, "section": {}}, "config.steps is 3.5, which is no int"),
+        (
+            {"steps": 3, "rate": float("nan"), "section": {}},
+            "config.rate is nan, which is no float",
+        ),
+        ({"steps": True, "section": {}}, "config.steps is True, which is no int"),
         ({"steps": 3, "section": {"wdth": 1}}, "config.section has an unknown key 'wdth'"),
         ({"steps": 3, "section": {"given": "x"}}, "config.section has an unknown key 'given'"),
         (
             {"steps": 3, "section": {"name": 1}},
-            "config.section.name is 1, which is not of type str",
+            "config.section.name is 1, which is no str",
         ),
         ({"steps": 3}, "config lacks the section 'section'"),
         ({"steps": 3, "section": 1}, "config.section is 1, which is not a section"),

@@ -1,7 +1,8 @@
 """Global batch t, a pure function of (seed, t, corpus).
 
-Nothing is remembered between batches, so a run resumes from one integer, no
-example is skipped or seen twice, and each host can build its own rows alone.
+Nothing is remembered between batches, so a run resumes from one integer, the
+resumed run sees what the undisturbed one would have, and each host can build
+its own rows alone.
 """
 
 import dataclasses
@@ -34,11 +35,12 @@ class Batches:
     """The batches of a corpus, by number.
 
     Training batches go round the documents for ever, each epoch with new pairs,
-    a new order and new masks. An epoch has as many examples as the first one's
-    plan: plans differ by a fraction of a percent, and a fixed length lets the
-    epoch of a batch be computed instead of counted. The last few examples of a
-    shorter plan are its first ones again under other masks; of a longer plan a
-    random few are left out.
+    a new order and new masks. Every epoch has as many examples as the plan of the
+    first: a fixed length lets the epoch of a batch be computed instead of counted.
+    Plans of small corpora differ in length (by 8 % over six epochs of `python_docs`
+    at 128 tokens, because short documents are drawn anew); a shorter plan is filled
+    up with its own first examples under other masks, of a longer one a random rest
+    is left out.
     """
 
     def __init__(
@@ -85,6 +87,13 @@ class Batches:
         first = step * self.batch_size
         numbers = np.arange(first, first + self.batch_size)[rows]
         return self._build(np.where(numbers < self.num_examples, numbers, -1))
+
+    @property
+    def padding_share(self) -> float:
+        """Share of a row that is padding, on the average of the first epoch."""
+        plan = self._epoch(0).plan
+        text = (plan.a_length + plan.b_length).mean()
+        return 1 - (text + self.pairs.seq_len - self.pairs.max_tokens) / self.pairs.seq_len
 
     @property
     def num_batches_once(self) -> int:

@@ -14,7 +14,6 @@ masks are made when a batch is (`bert_jax.data.batches`).
 import hashlib
 import json
 import os
-import shutil
 from array import array
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
+from bert_jax.atomic import new_folder, write_file
 from bert_jax.data.pairs import Sentences
 from bert_jax.data.sentences import split_sentences
 from bert_jax.data.sources import Document
@@ -62,36 +62,29 @@ def write_corpus(
       source: where the text came from, for the record.
       shard_tokens: a shard ends with the document that reaches this.
     """
-    building = folder.with_name(folder.name + ".building")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
     dtype = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
-    shard = _Shard(dtype, tokenizer.unk_id)
-    shards: list[dict[str, Any]] = []
-    for document in _tokenize(documents, tokenizer):
-        shard.add(document)
-        if len(shard.tokens) >= shard_tokens:
+    with new_folder(folder) as building:
+        shard = _Shard(dtype, tokenizer.unk_id)
+        shards: list[dict[str, Any]] = []
+        for document in _tokenize(documents, tokenizer):
+            shard.add(document)
+            if len(shard.tokens) >= shard_tokens:
+                shards.append(shard.write(building, len(shards)))
+                shard = _Shard(dtype, tokenizer.unk_id)
+        if shard.tokens or not shards:
             shards.append(shard.write(building, len(shards)))
-            shard = _Shard(dtype, tokenizer.unk_id)
-    if shard.tokens or not shards:
-        shards.append(shard.write(building, len(shards)))
-    manifest = {
-        "format_version": FORMAT_VERSION,
-        "source": source,
-        "tokenizer_hash": tokenizer.hash,
-        "vocab_size": tokenizer.vocab_size,
-        **{
-            count: sum(shard[count] for shard in shards)
-            for count in ("documents", "sentences", "tokens", "unknown")
-        },
-        "shards": shards,
-    }
-    with (building / "corpus.json").open("w") as file:
-        file.write(json.dumps(manifest, indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    shutil.rmtree(folder, ignore_errors=True)
-    building.rename(folder)
+        manifest = {
+            "format_version": FORMAT_VERSION,
+            "source": source,
+            "tokenizer_hash": tokenizer.hash,
+            "vocab_size": tokenizer.vocab_size,
+            **{
+                count: sum(shard[count] for shard in shards)
+                for count in ("documents", "sentences", "tokens", "unknown")
+            },
+            "shards": shards,
+        }
+        write_file(building / "corpus.json", json.dumps(manifest, indent=2) + "\n")
 
 
 TokenizedDocument = list[tuple[list[int], list[bool]]]

@@ -114,9 +114,9 @@ class Pairs:
         keys, uncut = self.fill(sentences, documents, seed=seed, epoch=epoch)
         cut_a, cut_b = excess(uncut.a_length, uncut.b_length, self.max_tokens)
         return Plan(
-            a_start=uncut.a_start + heads(cut_a, keys, _CUT_A),
+            a_start=uncut.a_start + front_cuts(cut_a, keys, _CUT_A),
             a_length=uncut.a_length - cut_a,
-            b_start=uncut.b_start + heads(cut_b, keys, _CUT_B),
+            b_start=uncut.b_start + front_cuts(cut_b, keys, _CUT_B),
             b_length=uncut.b_length - cut_b,
             label=uncut.label,
         )
@@ -197,15 +197,21 @@ def _single_chunks(
     targets: list[int],
     keys: UInt64[np.ndarray, " S"],  # noqa: ARG001 - nothing is drawn without pairs
 ) -> list[tuple[int, int, int, int, int, int]]:
-    """The same rows for one segment: as many whole sentences as fit, at least one."""
+    """The same rows for one segment: as many whole sentences as fit, or pieces of a long one."""
     rows = []
     for (first, document_end), target in zip(spans, targets, strict=True):
         sentence = first
         while sentence < document_end:
             start = offsets[sentence]
-            end = bisect_right(offsets, start + target, sentence + 1) - 1
-            end = min(max(end, sentence + 1), document_end)
-            rows.append((sentence, start, offsets[end] - start, start, 0, IS_NEXT))
+            end = min(bisect_right(offsets, start + target, sentence + 1) - 1, document_end)
+            if end == sentence:  # a sentence too long for a row makes several
+                end = sentence + 1
+                pieces = range(start, offsets[end], target)
+            else:
+                pieces = range(start, start + 1)
+            for piece in pieces:
+                length = min(target, offsets[end] - piece)
+                rows.append((sentence, piece, length, piece, 0, IS_NEXT))
             sentence = end
     return rows
 
@@ -225,16 +231,17 @@ def excess(
     return cut_a, too_many - cut_a
 
 
-def heads(
-    tosses: Int[np.ndarray, " E"], keys: UInt64[np.ndarray, " E"], draw: int
+def front_cuts(
+    lost: Int[np.ndarray, " E"], keys: UInt64[np.ndarray, " E"], draw: int
 ) -> Int[np.ndarray, " E"]:
-    """How many of `tosses` fair coins show heads: tokens cut from a segment's front.
+    """How many of the tokens that a segment loses are taken off its front.
 
-    Each bit of a random word is a coin, so the count is exactly binomial.
+    A fair coin decides for each token, here a bit of a random word, so the count
+    is exactly binomial.
     """
-    count = np.zeros(len(tosses), np.int64)
-    for word in range(-(-int(tosses.max(initial=0)) // 64)):
-        left = np.clip(tosses - 64 * word, 0, 64)
+    count = np.zeros(len(lost), np.int64)
+    for word in range(-(-int(lost.max(initial=0)) // 64)):
+        left = np.clip(lost - 64 * word, 0, 64)
         rows = np.flatnonzero(left)
         bits = random_bits(keys[rows], draw, word)
         unused = (64 - left[rows]).astype(np.uint64)

@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 import tensorflow as tf
 
-_PREFETCH = 4  # batches ready or in the making; a few hide the planning of an epoch
+_PREFETCH = 4  # batches ready or in the making, against uneven steps
 
 
 def make_dataset(build: Callable[[int], Batch], start: int, stop: int) -> Iterator[Batch]:

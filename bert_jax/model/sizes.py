@@ -51,9 +51,9 @@ class BertConfig:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "num_layers", "num_heads", "width", "max_positions"):
-            if getattr(self, name) < 1:
-                raise UserError(f"model.{name} is {getattr(self, name)}; it must be positive")
+        for name, value in vars(self).items():
+            if isinstance(value, int) and value < 1:
+                raise UserError(f"model.{name} is {value}; it must be positive")
         if self.width % self.num_heads:
             raise UserError(
                 f"model.width {self.width} is not a multiple of model.num_heads {self.num_heads}"

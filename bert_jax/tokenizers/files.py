@@ -8,7 +8,6 @@ is the `tokenizers` library; nothing outside this package knows that.
 import dataclasses
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -18,6 +17,7 @@ import numpy as np
 import tokenizers
 from jaxtyping import Int
 
+from bert_jax.atomic import new_folder, write_file
 from bert_jax.errors import UserError
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -122,19 +122,15 @@ class Tokenizer:
 
     def save(self, folder: Path) -> None:
         """Writes the tokenizer folder, atomically."""
-        building = folder.with_name(folder.name + ".building")
-        shutil.rmtree(building, ignore_errors=True)
-        building.mkdir(parents=True)
-        self._runtime.save(str(building / "tokenizer.json"))
         vocab = self._runtime.get_vocab()
         pieces = sorted(vocab, key=vocab.__getitem__)
-        (building / "vocab.txt").write_text("".join(f"{piece}\n" for piece in pieces))
         config = {"tokenizer_class": "PreTrainedTokenizerFast"} | {
             f"{token[1:-1].lower()}_token": token for token in SPECIAL_TOKENS
         }
-        (building / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
-        shutil.rmtree(folder, ignore_errors=True)
-        building.rename(folder)
+        with new_folder(folder) as building:
+            self._runtime.save(str(building / "tokenizer.json"))
+            write_file(building / "vocab.txt", "".join(f"{piece}\n" for piece in pieces))
+            write_file(building / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:

@@ -5,7 +5,6 @@ renames. Saving copies the arrays and returns; the disk is written to meanwhile.
 """
 
 import errno
-import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,8 @@ _KEEP = 2  # the newest, and one to fall back on
 class Checkpoints:
     """The checkpoints of one run."""
 
-    def __init__(self, folder: Path):
-        # Orbax reports every file, and what it raises a second time with a traceback.
-        logging.getLogger("absl").setLevel(logging.CRITICAL)
+    def __init__(self, folder: Path, *, read_only: bool = False):
+        """Opens the folder; to write in it, it is made, and what killed runs left is removed."""
         self.folder = folder
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
@@ -36,6 +34,8 @@ class Checkpoints:
             options=ocp.CheckpointManagerOptions(
                 save_decision_policy=checkpoint_managers.FixedIntervalPolicy(1),
                 preservation_policy=checkpoint_managers.LatestN(_KEEP),
+                cleanup_tmp_directories=not read_only,
+                create=not read_only,
             ),
         )
 
@@ -81,29 +81,42 @@ class Checkpoints:
 
         Args:
           like: a state of the same shapes (`jax.eval_shape` gives one).
+
+        Raises:
+          UserError: the newest checkpoint cannot be read.
         """
-        step = self.latest_step
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardRestore(_empty(like.params)),
-                opt_state=ocp.args.StandardRestore(_empty(like.opt_state)),
-                progress=ocp.args.JsonRestore(),
-            ),
+        restored = self._restore(
+            params=ocp.args.StandardRestore(_empty(like.params)),
+            opt_state=ocp.args.StandardRestore(_empty(like.opt_state)),
+            progress=ocp.args.JsonRestore(),
         )
-        state = TrainState(jnp.int32(step), restored["params"], restored["opt_state"])
+        step = jnp.int32(self.latest_step)
+        state = TrainState(step, restored["params"], restored["opt_state"])
         return state, restored["progress"]
 
     def restore_params(self, like: PyTree) -> PyTree:
         """The newest parameters only.
 
         Raises:
-          UserError: nothing was saved yet.
+          UserError: nothing was saved yet, or it cannot be read.
         """
-        if self.latest_step is None:
+        return self._restore(params=ocp.args.StandardRestore(_empty(like)))["params"]
+
+    def _restore(self, **items: ocp.args.CheckpointArgs) -> Any:
+        """Some items of the newest checkpoint."""
+        step = self.latest_step
+        if step is None:
             raise UserError(f"{self.folder} holds no checkpoint yet")
-        args = ocp.args.Composite(params=ocp.args.StandardRestore(_empty(like)))
-        return self._manager.restore(self.latest_step, args=args)["params"]
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
+        except Exception as error:  # whatever orbax, TensorStore or JSON make of a damaged file
+            others = [other for other in self._manager.all_steps() if other != step]
+            remedy = (
+                f"remove it to go on from step {max(others)}" if others else "it is the only one"
+            )
+            raise UserError(
+                f"{self.folder / str(step)} is damaged ({type(error).__name__}); {remedy}"
+            ) from error
 
     def wait(self) -> None:
         """Returns when everything saved is on disk; raises if it could not be written."""

@@ -1,10 +1,12 @@
 """The learning curves of a run, as a picture."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from bert_jax.atomic import write_file
 from bert_jax.training.metrics import read_metrics
 
 
@@ -22,17 +24,17 @@ def draw_curves(folder: Path) -> None:
             steps, values = _series(rows, split, name)
             if steps:
                 axes.plot(steps, values, style, markersize=3, label=split.replace("_", "-"))
-        steps, values = _series(rows, "held_out", name.replace("accuracy", "base_rate"))
-        if steps and name.startswith("nsp"):
-            axes.axhline(values[-1], color="gray", linestyle=":", label="base rate")
+        if name == "nsp_accuracy":
+            for base_rate in _series(rows, "held_out", "nsp_base_rate")[1][-1:]:
+                axes.axhline(base_rate, color="gray", linestyle=":", label="base rate")
         axes.set_title(title)
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:
             axes.legend()
-    drawing = folder / "curves.png.new"
+    drawing = io.BytesIO()
     figure.savefig(drawing, format="png", dpi=110)
-    drawing.replace(folder / "curves.png")
+    write_file(folder / "curves.png", drawing.getvalue())
 
 
 def _series(rows: list[dict[str, Any]], split: str, name: str) -> tuple[list[int], list[float]]:

@@ -13,10 +13,10 @@ from bert_jax.data.pairs import Pairs
 from bert_jax.data.pipeline import make_dataset
 from bert_jax.tokenizers import Tokenizer
 from bert_jax.training.metrics import Window, held_out_metrics
-from bert_jax.training.parallel import local_rows, shard_batch
+from bert_jax.training.parallel import local_rows, round_up_to_devices, shard_batch
 
-# The same masks and pairs in every evaluation of every run on a corpus, whatever the
-# training recipe, so that figures can be compared: 15 % of the tokens, one by one.
+# The same masks in every evaluation of every run that cuts a corpus into the same pairs,
+# whatever its masking recipe, so that figures can be compared: 15 % of the tokens, one by one.
 _SEED = 0
 _MASKING = Masking(rate=0.15)
 
@@ -32,7 +32,7 @@ def held_out_batches(
         tokenizer,
         pairs=pairs,
         masking=_MASKING,
-        batch_size=batch_size,
+        batch_size=round_up_to_devices(batch_size),
         seed=_SEED,
         documents=corpus.held_out_documents,
     )

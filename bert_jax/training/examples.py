@@ -10,15 +10,28 @@ from bert_jax.data.corpus import Corpus
 from bert_jax.pretrained import Pretrained
 
 _MIN_TOKENS, _MAX_TOKENS = 8, 24  # long enough for a context, short enough for a line
-_MIN_LETTERS = 4  # a word of content more often than not
+# A word of content more often than not; a syllable block of Hangul or a Han character says more.
+_MIN_LETTERS, _MIN_WIDE_LETTERS = 4, 2
 
 
-def show_examples(console: Console, bert: Pretrained, corpus: Corpus, *, count: int = 5) -> None:
-    """Prints sentences with one word masked, the truth and the three best guesses."""
-    candidates = list(_masked_sentences(bert, corpus))
+def show_examples(
+    console: Console, bert: Pretrained, corpus: Corpus, *, max_tokens: int, count: int = 5
+) -> None:
+    """Prints sentences with one word masked, the truth and the three best guesses.
+
+    Args:
+      console: where to.
+      bert: the model.
+      corpus: what it was trained on a part of.
+      max_tokens: longest sentence, without [CLS] and [SEP]; positions beyond what the model was
+        trained on mean nothing.
+      count: how many.
+    """
+    candidates = list(_masked_sentences(bert, corpus, min(max_tokens, _MAX_TOKENS)))
     spread = np.linspace(0, len(candidates), count, endpoint=False).astype(int)
     shown = [candidates[number] for number in spread] if len(candidates) > count else candidates
     if not shown:
+        console.say("no held-out sentence is fit for a fill-mask example")
         return
     console.say("fill-mask on held-out sentences")
     for ids, position in shown:
@@ -34,7 +47,7 @@ def show_examples(console: Console, bert: Pretrained, corpus: Corpus, *, count: 
 
 
 def _masked_sentences(
-    bert: Pretrained, corpus: Corpus
+    bert: Pretrained, corpus: Corpus, max_tokens: int
 ) -> Iterator[tuple[Int[np.ndarray, " T"], int]]:
     """Held-out sentences between [CLS] and [SEP], with the middle one of their whole words."""
     tokenizer = bert.tokenizer
@@ -42,7 +55,7 @@ def _masked_sentences(
     for document in corpus.held_out_documents:
         for sentence in range(documents[document], documents[document + 1]):
             length = starts[sentence + 1] - starts[sentence]
-            if not _MIN_TOKENS <= length <= _MAX_TOKENS:
+            if not _MIN_TOKENS <= length <= max_tokens:
                 continue
             ids, continues = corpus.read(np.arange(starts[sentence], starts[sentence + 1])[None])
             # A word of one piece: it continues nothing and nothing continues it.
@@ -50,7 +63,8 @@ def _masked_sentences(
             words = [
                 int(place)
                 for place in np.flatnonzero(whole)
-                if len(token := tokenizer.token(ids[0, place])) >= _MIN_LETTERS and token.isalpha()
+                if (token := tokenizer.token(ids[0, place])).isalpha()
+                and len(token) >= (_MIN_LETTERS if token.isascii() else _MIN_WIDE_LETTERS)
             ]
             if words:
                 framed = np.concatenate([[tokenizer.cls_id], ids[0], [tokenizer.sep_id]])

@@ -11,6 +11,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from bert_jax.atomic import write_file
 from bert_jax.training.steps import Sums
 
 
@@ -48,7 +49,7 @@ def held_out_metrics(totals: dict[str, list[float]]) -> dict[str, float]:
     means = {name: total / weight for name, (total, weight) in totals.items() if weight}
     metrics = {
         "mlm_loss": means["mlm_loss"],
-        "mlm_perplexity": math.exp(means["mlm_loss"]),
+        "mlm_perplexity": math.exp(means["mlm_loss"]) if means["mlm_loss"] < 700 else math.inf,
         "mlm_accuracy": means["mlm_accuracy"],
     }
     if "nsp_accuracy" in means:
@@ -72,9 +73,7 @@ class MetricsLog:
         """
         self._path = folder / "metrics.jsonl"
         kept = [row for row in read_metrics(self._path) if row["step"] <= start_step]
-        rewritten = self._path.with_suffix(".jsonl.new")
-        rewritten.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        rewritten.replace(self._path)
+        write_file(self._path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = self._path.open("a")
         self._events = EventFileWriter(str(folder))
         # Tells TensorBoard to drop later points of earlier files.

@@ -69,13 +69,18 @@ def local_rows(batch_size: int) -> slice:
     Raises:
       UserError: the batch cannot be shared out evenly.
     """
-    if batch_size < 1 or batch_size % jax.device_count():
+    if batch_size % jax.device_count():
         raise UserError(
             f"batch_size {batch_size} cannot be split over {jax.device_count()} devices; "
             f"use a multiple of {jax.device_count()}"
         )
     rows = batch_size // jax.process_count()
     return slice(jax.process_index() * rows, (jax.process_index() + 1) * rows)
+
+
+def round_up_to_devices(batch_size: int) -> int:
+    """The next batch size that can be shared out evenly."""
+    return -(-batch_size // jax.device_count()) * jax.device_count()
 
 
 def describe_devices() -> str:

@@ -1,12 +1,16 @@
 """The folder of one run: what is where, and whose it is."""
 
+import fcntl
 import json
 import platform
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bert_jax.atomic import write_file
 from bert_jax.errors import UserError
 
 # What decides the data and the shape of the state: a run that changed these would be another run.
@@ -33,7 +37,15 @@ class RunFolder:
         """
         if not self.config_file.is_file():
             raise UserError(f"{self.path} is not a run folder (config.json is missing)")
-        return json.loads(self.config_file.read_text())
+        try:
+            record = json.loads(self.config_file.read_text())
+        except ValueError as error:
+            raise UserError(f"{self.config_file} is damaged ({error})") from None
+        if not isinstance(record, dict) or not {"config", "versions"} <= record.keys():
+            raise UserError(
+                f"{self.path} is not a run folder (its config.json is another program's)"
+            )
+        return record
 
     @property
     def is_trained(self) -> bool:
@@ -58,7 +70,6 @@ class RunFolder:
         """
         record = {"config": config, "versions": _versions()}
         if not self.config_file.exists():
-            self.path.mkdir(parents=True, exist_ok=True)
             self._write(record)
             return []
         before = self.read()
@@ -70,11 +81,35 @@ class RunFolder:
                 "choose another --workdir"
             )
         if not self.is_trained and changed.intersection(("tokenizer", "data")):
-            shutil.rmtree(self.tokenizer, ignore_errors=True)
-            shutil.rmtree(self.corpus, ignore_errors=True)
+            self.discard_prepared()
             before = {}
         self._write(before | record)
         return changes + _differences(before.get("versions", _versions()), record["versions"])
+
+    def discard_prepared(self) -> None:
+        """Removes the tokenizer and the corpus of a run that was not trained yet."""
+        shutil.rmtree(self.tokenizer, ignore_errors=True)
+        shutil.rmtree(self.corpus, ignore_errors=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Makes the folder, and keeps other processes out of it meanwhile.
+
+        Raises:
+          UserError: another process is in it, or the path is no folder.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"--workdir {self.path} is a file; name a folder")
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"{self.path} is in use by another process; wait for it or choose another "
+                    "--workdir"
+                ) from None
+            yield
 
     def record_hashes(self, **hashes: str) -> None:
         """Writes down the hashes of what was prepared, or checks that they are still the same.
@@ -84,6 +119,8 @@ class RunFolder:
         """
         record = self.read()
         for name, value in hashes.items():
+            if not self.is_trained:
+                record[name] = value
             if record.setdefault(name, value) != value:
                 raise UserError(
                     f"{self.path}: {name} is {value[:12]}, the run began with "
@@ -92,9 +129,7 @@ class RunFolder:
         self._write(record)
 
     def _write(self, record: dict[str, Any]) -> None:
-        writing = self.config_file.with_suffix(".json.new")
-        writing.write_text(json.dumps(record, indent=2) + "\n")
-        writing.replace(self.config_file)
+        write_file(self.config_file, json.dumps(record, indent=2) + "\n")
 
 
 def _versions() -> dict[str, str]:

@@ -1,14 +1,15 @@
 """Tokens a second, and how near that is to what the hardware can do."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import jax
 from jaxtyping import PyTree
 
-# Dense bfloat16 peak of one JAX device, FLOP/s, from the vendors' data sheets. A
-# TPU v2 or v3 chip is two devices; later chips are one.
+# Dense bfloat16 peak of one JAX device, FLOP/s, from the vendors' data sheets (NVIDIA's SXM
+# boards; a PCIe or NVL board reaches less). MFU is a share of it whatever the run computes in.
+# A TPU v2 or v3 chip is two devices; later chips are one.
 PEAK_FLOPS = {
     "NVIDIA H200": 989e12,
     "NVIDIA H100": 989e12,
@@ -38,14 +39,23 @@ class Pace:
     that counts dispatched steps would lie, and their inputs would pile up.
     """
 
-    def __init__(self, *, tokens_per_step: int, flops_per_token: float, peak_flops: float | None):
+    def __init__(
+        self,
+        *,
+        tokens_per_step: int,
+        flops_per_token: float,
+        peak_flops: float | None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
         """Starts with the first step.
 
         Args:
           tokens_per_step: tokens of a batch, padding included.
           flops_per_token: see `training_flops_per_token`.
           peak_flops: of all devices together, None if unknown.
+          clock: in seconds.
         """
+        self._clock = clock
         self._tokens_per_step = tokens_per_step
         self._flops_per_token = flops_per_token
         self._peak_flops = peak_flops
@@ -57,7 +67,7 @@ class Pace:
         """Counts a step that was just dispatched; `result` is any output of it."""
         if self._since is None:  # the first step compiles: wait for it and leave it out
             jax.block_until_ready(result)
-            self._since = time.monotonic()
+            self._since = self._clock()
             return
         jax.block_until_ready(self._latest)
         self._latest = result
@@ -67,15 +77,15 @@ class Pace:
     def paused(self) -> Iterator[None]:
         """Leaves out the time of what is done inside, with no step under way."""
         jax.block_until_ready(self._latest)
-        begin = time.monotonic()
+        begin = self._clock()
         yield
         if self._since is not None:
-            self._since += time.monotonic() - begin
+            self._since += self._clock() - begin
 
     def seconds_per_step(self) -> float:
         """Mean since the last report; waits for the latest step."""
         jax.block_until_ready(self._latest)
-        return (time.monotonic() - (self._since or 0.0)) / max(self._steps, 1)
+        return (self._clock() - (self._since or 0.0)) / max(self._steps, 1)
 
     def figures(self) -> dict[str, float]:
         """Tokens a second (padding included) and MFU since the last report; starts a new one.
@@ -86,7 +96,7 @@ class Pace:
         if not self._steps:
             return {}
         tokens_per_second = self._tokens_per_step / self.seconds_per_step()
-        self._since, self._steps = time.monotonic(), 0
+        self._since, self._steps = self._clock(), 0
         figures = {"tokens_per_second": tokens_per_second}
         if self._peak_flops:
             figures["mfu"] = tokens_per_second * self._flops_per_token / self._peak_flops

@@ -13,15 +13,15 @@ from pair_cases import (
 )
 
 from bert_jax.data.keyed_random import random_bits
-from bert_jax.data.pairs import IS_NEXT, RANDOM_NEXT, heads
+from bert_jax.data.pairs import IS_NEXT, RANDOM_NEXT, front_cuts
 
 # Coins.
 
 
 @pytest.mark.parametrize("tosses", [1, 2, 63, 64, 65, 200])
-def test_heads_are_binomial(tosses: int) -> None:
+def test_front_cuts_are_binomial(tosses: int) -> None:
     num = 20_000
-    count = heads(np.full(num, tosses), random_bits(0, np.arange(num)), 6)
+    count = front_cuts(np.full(num, tosses), random_bits(0, np.arange(num)), 6)
     assert count.min() >= 0
     assert count.max() <= tosses
     assert within_four_sigma(count.sum(), num * tosses, 0.5)
@@ -31,11 +31,11 @@ def test_heads_are_binomial(tosses: int) -> None:
     assert abs(((count - tosses / 2) ** 2).mean() - variance) <= 4 * spread
 
 
-def test_heads_of_a_row_do_not_depend_on_the_others() -> None:
+def test_front_cuts_of_a_row_do_not_depend_on_the_others() -> None:
     tosses = np.array([0, 1, 5, 64, 100, 300])
     keys = random_bits(0, np.arange(6))
-    alone = [int(heads(tosses[[row]], keys[[row]], 6)[0]) for row in range(6)]
-    assert heads(tosses, keys, 6).tolist() == alone
+    alone = [int(front_cuts(tosses[[row]], keys[[row]], 6)[0]) for row in range(6)]
+    assert front_cuts(tosses, keys, 6).tolist() == alone
     assert alone[0] == 0
 
 

@@ -1,11 +1,13 @@
 """Every mistake gets one line that says what and what to do, and status 2."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bert_jax import cli, evaluate, fill_mask, train
+from bert_jax.training.run_folder import RunFolder
 
 Run = Callable[..., str]
 
@@ -83,6 +85,51 @@ def test_an_empty_text(debug: Run, tmp_path: Path) -> None:
 def test_one_document_only(debug: Run, tmp_path: Path) -> None:
     text = source(tmp_path, b"A dog ran. It ate.\nIt slept well.\n")
     assert "--config.pairs.nsp=False" in debug(text, "--config.tokenizer.vocab_size=32")
+
+
+def test_text_that_was_mended_is_read_again(debug: Run, tmp_path: Path) -> None:
+    few = ("--config.tokenizer.vocab_size=32", "--config.total_steps=10")
+    assert "one document" in debug(source(tmp_path, b"A dog ran. It ate.\nIt slept well.\n"), *few)
+    mended = source(tmp_path, b"A dog ran. It ate.\n\nIt slept well.\n")
+    arguments = ["--config", "configs/debug.py", "--workdir", str(tmp_path / "run"), mended, *few]
+    train.main([*arguments, "--quiet"])
+
+
+def test_a_run_that_diverges_stops_and_keeps_what_was_good(debug: Run, tmp_path: Path) -> None:
+    text = source(tmp_path, b"A dog ran. It ate.\n\nIt slept well.\n")
+    few = ("--config.tokenizer.vocab_size=32", "--config.optimizer.clip_norm=1e30")
+    printed = debug(text, *few, "--config.schedule.peak_learning_rate=1e30")
+    assert "training diverged" in printed
+    assert not RunFolder(tmp_path / "run").is_trained
+
+
+def test_a_workdir_that_is_a_file_or_anothers(debug: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "is a file; name a folder" in debug(workdir=tmp_path / "file")
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    assert "is not a run folder" in debug(workdir=tmp_path)
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills(shell, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """On a real small disk, which takes the right to mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    for size in ("300k", "2m", "6m"):
+        if subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "x", disk], check=False
+        ).returncode:
+            pytest.skip("mounting a tmpfs is not allowed here")
+        try:
+            width = "--config.model.width=64"
+            options = ("--config", "configs/debug.py", "--quiet", "--workdir", disk / "run")
+            err = shell.run(shell.command("train", *options, width), status=2)
+            assert err.startswith("error: the disk is full")
+            assert err.count("\n") == 1, err
+            if RunFolder(disk / "run").is_trained:
+                shell.run(shell.command("fill_mask", "--model", disk / "run", "a [MASK]"))
+        finally:
+            subprocess.run(["umount", disk], check=True)
 
 
 def test_a_vocabulary_that_the_text_cannot_fill(debug: Run, tmp_path: Path) -> None:

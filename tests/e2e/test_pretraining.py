@@ -2,13 +2,14 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import bert_jax
-from bert_jax import benchmark
+from bert_jax import benchmark, fill_mask
+from bert_jax.errors import UserError
 from bert_jax.training.metrics import read_metrics
 
 
@@ -80,12 +81,25 @@ def test_fill_mask_answers_every_mask(trained: Path, shell) -> None:  # type: ig
     assert "%" in shell.run(shell.command("fill_mask", "--model", trained, "a [MASK]"))
 
 
-def test_the_python_face_agrees_with_the_command(trained: Path) -> None:
-    bert = bert_jax.load(trained)
-    (guesses,) = bert.fill_mask("a [MASK]", top_k=150)
+def test_the_python_face_agrees_with_the_command(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (guesses,) = bert_jax.load(trained).fill_mask("a [MASK]", top_k=150)
     assert sum(guess.probability for guess in guesses) == pytest.approx(1, rel=1e-5)
-    (padded,) = bert.fill_mask_ids(bert.tokenizer.encode("a [MASK]").ids, top_k=150)
-    assert np.array_equal([g.token_id for g in guesses], [g.token_id for g in padded])
+    fill_mask.main(["--model", str(trained), "--top-k", "150", "--json", "a [MASK]"])
+    (printed,) = json.loads(capsys.readouterr().out)["masks"]
+    assert [guess._asdict() for guess in guesses] == printed
+
+
+def test_a_model_with_another_tokenizer_is_refused(trained: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    tokenizer = copy / "tokenizer" / "tokenizer.json"
+    text = tokenizer.read_text()
+    tokenizer.write_text(text.replace('"lowercase": true', '"lowercase": false'))
+    assert tokenizer.read_text() != text
+    with pytest.raises(UserError, match=r"is tokenizer \w{12}, the model was trained with \w{12}"):
+        bert_jax.load(copy)
 
 
 def test_help_shows_an_example(shell) -> None:  # type: ignore[no-untyped-def]

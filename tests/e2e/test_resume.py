@@ -71,6 +71,21 @@ def test_killed_four_times_and_resumed(trained: Path, shell, text: Path, tmp_pat
     printed = shell.run(shell.train_command(text, workdir))
     assert "resuming at step" in printed
     assert_same_run(workdir, trained)
+    # Or the halves of checkpoints that killed runs leave would fill the disk.
+    assert not list((workdir / "checkpoints").glob("*tmp*"))
+
+
+def test_ctrl_c_before_training_is_one_line_too(shell, text: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    workdir = tmp_path / "early"
+    for moment in (lambda: True, (workdir / "lock").exists):
+        process = shell.start(shell.train_command(text, workdir))
+        wait_for(moment, process)
+        time.sleep(0.3)  # the interpreter itself takes a moment to start
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+        assert err.startswith("interrupted")
+        assert err.count("\n") == 1, err
 
 
 def test_ctrl_c_saves_and_the_run_goes_on(trained: Path, shell, text: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -61,7 +61,29 @@ def test_an_unfinished_save_is_not_there(tmp_path: Path) -> None:
     checkpoints.close()
     leftover = tmp_path / "2.orbax-checkpoint-tmp"
     (tmp_path / "1").rename(leftover)
+    assert Checkpoints(tmp_path, read_only=True).latest_step is None
+    assert leftover.exists()  # another process may be writing it
     assert Checkpoints(tmp_path).latest_step is None
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save(make_state(step), {})
+    checkpoints.close()
+    for path in (tmp_path / "2" / "params").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"/2 is damaged .* remove it to go on from step 1"):
+        Checkpoints(tmp_path).restore(jax.eval_shape(INIT))
+
+
+def test_room_is_asked_for_before(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    huge = {"one_number_seen_as_many": np.broadcast_to(np.float32(0), 10**15)}
+    with pytest.raises(OSError, match=r"4,000,\d{3},\d{3},\d{3},\d{3} bytes are needed for a"):
+        checkpoints.save(make_state(1).replace(params=huge), {})
+    assert checkpoints.latest_step is None
 
 
 def test_nothing_saved_is_said(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from bert_jax.training.parallel import describe_devices, local_rows, shard_batch
 
 def test_a_batch_must_divide_evenly() -> None:
     assert local_rows(8) == slice(0, 8)
-    for size in (6, 0, -4):
+    for size in (6, 1, 7):
         with pytest.raises(UserError, match="use a multiple of 4"):
             local_rows(size)
 

@@ -16,7 +16,8 @@ CONFIG = {
 
 def make_trained(path: Path) -> RunFolder:
     run = RunFolder(path)
-    run.claim(CONFIG)
+    with run.locked():
+        run.claim(CONFIG)
     (run.checkpoints / "10").mkdir(parents=True)
     return run
 
@@ -71,5 +72,23 @@ def test_prepared_data_may_not_change_under_a_run(tmp_path: Path) -> None:
 
 
 def test_another_folder_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is not a run folder"):
-        RunFolder(tmp_path).read()
+    run = RunFolder(tmp_path)
+    with pytest.raises(UserError, match=r"is not a run folder \(config.json is missing"):
+        run.read()
+    run.config_file.write_text('{"model_type": "bert"}')
+    with pytest.raises(UserError, match=r"its config\.json is another program's"):
+        run.read()
+    run.config_file.write_text('{"config": {')
+    with pytest.raises(UserError, match=r"config.json is damaged"):
+        run.read()
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    in_use = pytest.raises(UserError, match="in use by another process")
+    with run.locked(), in_use, run.locked():
+        pass
+    with run.locked():
+        (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="is a file; name a folder"):
+        RunFolder(tmp_path / "file").locked().__enter__()

@@ -21,10 +21,9 @@ def test_an_unknown_device_has_no_peak() -> None:
     assert peak_flops("cpu", 4) is None
 
 
-def test_pace_leaves_out_the_first_step_and_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pace_leaves_out_the_first_step_and_pauses() -> None:
     clock = [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: clock[0])
-    pace = Pace(tokens_per_step=100, flops_per_token=5.0, peak_flops=1000.0)
+    pace = Pace(tokens_per_step=100, flops_per_token=5.0, peak_flops=1000.0, clock=lambda: clock[0])
     result = jnp.zeros(())
     clock[0] = 30.0  # compilation
     pace.step(result)

@@ -1,0 +1,37 @@
+"""Files and folders that are there whole or not at all, whenever the program is killed."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Writes beside the path, flushes to the disk, renames.
+
+    Args:
+      path: replaced if it exists.
+      content: text is written as UTF-8.
+    """
+    writing = path.with_name(path.name + ".new")
+    try:
+        with writing.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        writing.unlink(missing_ok=True)
+        raise
+    writing.replace(path)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill beside `folder`, which it becomes at the end if nothing was raised."""
+    building = folder.with_name(folder.name + ".building")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    yield building
+    shutil.rmtree(folder, ignore_errors=True)
+    building.rename(folder)
