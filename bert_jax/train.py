@@ -245,6 +245,7 @@ def train(recipe: Recipe, run: RunFolder, console: Console, interruption: _Inter
     metrics.close()
     draw_curves(run.path)
     if interruption.requested:
+        step = int(state.step)
         raise KeyboardInterrupt(
             f"interrupted and saved at step {step:,}; the same command goes on from there"
         )
