@@ -10,8 +10,9 @@ width, V vocabulary, P predictions per sequence, L layers.
 """
 
 import os
+import signal
 import sys
-from types import TracebackType
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -22,20 +23,19 @@ if TYPE_CHECKING:
 __all__ = ["load"]
 
 
-def _end_quietly(
-    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
-) -> None:
-    """An exception hook: Ctrl-C while a command still imports is no reason for a traceback."""
-    if kind is KeyboardInterrupt:
-        print("interrupted before anything began", file=sys.stderr)
-        os._exit(130)
-    sys.__excepthook__(kind, error, traceback)
+def _end_quietly(signal_number: int, frame: FrameType | None) -> None:
+    """Ends the process in one line; an exception could be lost in a callback of JAX's."""
+    del signal_number, frame
+    sys.stdout.flush()
+    print("interrupted", file=sys.stderr)
+    os._exit(130)
 
 
-# While `python -m bert_jax.NAME` looks for NAME, and only then, this is "-m". The commands'
-# imports take seconds, and `bert_jax.cli.run` comes after them.
+# While `python -m bert_jax.NAME` looks for NAME, and only then, this is "-m". A command's imports
+# take seconds, and Ctrl-C is no reason for a traceback. Training, which has something to save,
+# takes the signal over.
 if sys.argv[0] == "-m":
-    sys.excepthook = _end_quietly
+    signal.signal(signal.SIGINT, _end_quietly)
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -211,7 +212,11 @@ def train(recipe: Recipe, run: RunFolder, console: Console, interruption: _Inter
     dropout_key = stream_key(recipe.seed, Stream.DROPOUT)
     dataset = make_dataset(partial(batches.batch, rows=rows), start, recipe.total_steps)
     interruption.deferred = True
-    with console.bar("training", total=recipe.total_steps, initial=start, unit="step") as bar:
+    with (
+        closing(metrics),
+        closing(checkpoints),
+        console.bar("training", total=recipe.total_steps, initial=start, unit="step") as bar,
+    ):
         for step, batch in enumerate(dataset, start + 1):
             state, sums = train_step(state, shard_batch(batch, devices), dropout_key)
             window.add(sums)
@@ -241,8 +246,6 @@ def train(recipe: Recipe, run: RunFolder, console: Console, interruption: _Inter
                     checkpoints.save(state, {"window": window.totals()})
             if interruption.requested:
                 break
-    checkpoints.close()
-    metrics.close()
     draw_curves(run.path)
     if interruption.requested:
         step = int(state.step)
