@@ -11,7 +11,8 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -164,7 +165,7 @@ def _check_arguments(
             raise UserError(f"{where} has an unknown key {key!r}{_nearest(key, list(parameters))}")
         wanted = parameters[key].annotation
         if not _fits(value, wanted):
-            raise UserError(f"{where}.{key} is {value!r}, which is no {wanted.__name__}")
+            raise UserError(f"{where}.{key} is {value!r}{_wanted(wanted)}")
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in config:
             raise UserError(f"{where} lacks {name!r}")
@@ -175,7 +176,21 @@ def _fits(value: object, annotation: object) -> bool:
         return math.isfinite(value) and not isinstance(value, bool)
     if annotation is int:
         return isinstance(value, int) and not isinstance(value, bool)
+    if get_origin(annotation) in (Union, UnionType):
+        return any(_fits(value, alternative) for alternative in get_args(annotation))
+    if get_origin(annotation) is Literal:
+        return value in get_args(annotation)
     return not isinstance(annotation, type) or isinstance(value, annotation)
+
+
+def _wanted(annotation: Any) -> str:
+    """Such as "; choose from a, b" or ", which is no int"."""
+    kinds = get_args(annotation) or (annotation,)
+    choices = [choice for kind in (annotation, *kinds) for choice in get_args(kind)]
+    names = [text for text in choices if isinstance(text, str)]
+    if names:
+        return f"; choose from {', '.join(dict.fromkeys(names))}"
+    return f", which is no {kinds[0].__name__}"
 
 
 def plain(config: ConfigDict) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a person sees: progress bars, tables, lines. Quiet for logs."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tqdm import tqdm
 
@@ -39,6 +39,19 @@ class Console:
         for name, value in rows:
             self.say(f"  {name:<{width}}  {value}")
         self.say()
+
+    def warn(self, line: str) -> None:
+        """One line that is no result, on standard error."""
+        tqdm.write(f"warning: {line}", file=sys.stderr)
+
+    def grid(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """A table with a header; the first column is names, the others are figures."""
+        rows = [header, *rows]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+        for row in rows:
+            cells = [row[0].ljust(widths[0])]
+            cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+            self.say("  ".join(cells))
 
 
 def duration(seconds: float) -> str:

@@ -23,7 +23,7 @@ from bert_jax.data.batches import Batches
 from bert_jax.data.masking import Masking
 from bert_jax.data.pairs import Pairs
 from bert_jax.data.pipeline import make_dataset
-from bert_jax.data.preparation import prepare_corpus, prepare_tokenizer
+from bert_jax.data.preparation import Vocabulary, prepare_corpus, prepare_tokenizer
 from bert_jax.data.sources import open_source
 from bert_jax.errors import UserError
 from bert_jax.model.heads import BertForPreTraining
@@ -62,7 +62,7 @@ class Recipe:
       eval_every_steps: how often the held-out documents are evaluated.
       checkpoint_every_steps: how often the run is saved.
       data: arguments of `open_source`.
-      tokenizer: of `prepare_tokenizer`.
+      tokenizer: of `Vocabulary`.
       pairs: of `Pairs`.
       masking: of `Masking`.
       model: of `BertConfig`.
@@ -98,7 +98,7 @@ _FORECAST_AFTER = 10
 # Which function each section of a config feeds, and what it gets from elsewhere.
 SECTIONS: dict[str, tuple[Callable[..., object], set[str]]] = {
     "data": (open_source, set()),
-    "tokenizer": (prepare_tokenizer, {"folder", "source", "console"}),
+    "tokenizer": (Vocabulary, set()),
     "pairs": (Pairs, set()),
     "masking": (Masking, set()),
     "model": (BertConfig, {"vocab_size"}),
@@ -148,9 +148,8 @@ def train(recipe: Recipe, run: RunFolder, console: Console, interruption: _Inter
     pairs, masking = Pairs(**recipe.pairs), Masking(**recipe.masking)
     schedule = make_schedule(**recipe.schedule, total_steps=recipe.total_steps)
     optimizer = make_optimizer(schedule, **recipe.optimizer)
-    model = BertForPreTraining(
-        BertConfig(vocab_size=recipe.tokenizer["vocab_size"], **recipe.model)
-    )
+    vocabulary = Vocabulary(**recipe.tokenizer)
+    model = BertForPreTraining(BertConfig(vocab_size=vocabulary.size, **recipe.model))
     if pairs.seq_len > model.config.max_positions:
         raise UserError(
             f"pairs.seq_len {pairs.seq_len} is more than model.max_positions "
@@ -165,7 +164,7 @@ def train(recipe: Recipe, run: RunFolder, console: Console, interruption: _Inter
 
     # Text to tokens, once; tokens to batches, by number.
     source = recipe.data["source"]
-    tokenizer = prepare_tokenizer(run.tokenizer, source, console, **recipe.tokenizer)
+    tokenizer = prepare_tokenizer(run.tokenizer, source, console, vocabulary)
     corpus = prepare_corpus(run.corpus, source, tokenizer, console)
     run.record_hashes(tokenizer_hash=tokenizer.hash, corpus_hash=corpus.hash)
     try:

@@ -28,8 +28,16 @@ def get_config() -> ConfigDict:
             "checkpoint_every_steps": 1_000,
             "data": {"source": "tfds:wikipedia/20231101.en"},
             # Accents are kept and text is composed (NFC): unlike the published uncased
-            # vocabulary, which takes Korean syllables apart.
-            "tokenizer": {"vocab_size": 30_522, "lowercase": True, "strip_accents": False},
+            # vocabulary, which takes Korean syllables apart. A path names a tokenizer folder
+            # to use instead of training one.
+            "tokenizer": {
+                "path": "",
+                "type": "wordpiece",
+                "score": "frequency",
+                "vocab_size": 30_522,
+                "lowercase": True,
+                "strip_accents": False,
+            },
             "pairs": {"seq_len": 128, "nsp": True, "short_seq_prob": 0.1},
             "masking": {
                 "rate": 0.15,

@@ -48,7 +48,7 @@ FLOORS: list[list[str]] = [
         "training",
     ],
     # 4: commands
-    ["cli", "config", "train", "evaluate", "fill_mask", "benchmark"],
+    ["cli", "config", "train", "train_tokenizer", "evaluate", "fill_mask", "benchmark"],
 ]
 
 

@@ -17,7 +17,6 @@ import os
 from array import array
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from bert_jax.data.sentences import split_sentences
 from bert_jax.data.sources import Document
 from bert_jax.errors import UserError
 from bert_jax.tokenizers import Tokenizer
+from bert_jax.tokenizers.corpus_encoder import CorpusEncoder, EncodedSentences
 
 FORMAT_VERSION = 1
 MAX_SENTENCE_TOKENS = np.iinfo(np.uint16).max
@@ -38,7 +38,7 @@ HELD_OUT_EVERY = 20  # every 20th document is never trained on
 
 _REMEDY = "remove the folder to prepare it again"
 _ARRAYS = ("tokens", "continues", "sentences", "documents")
-_DOCUMENTS_PER_BATCH = 64  # documents tokenized in one call, over all cores
+_CHARACTERS_PER_BATCH = 1 << 20  # tokenized in one call
 
 
 def write_corpus(
@@ -87,36 +87,45 @@ def write_corpus(
         write_file(building / "corpus.json", json.dumps(manifest, indent=2) + "\n")
 
 
-TokenizedDocument = list[tuple[list[int], list[bool]]]
-
-
-def _tokenize(documents: Iterable[Document], tokenizer: Tokenizer) -> Iterator[TokenizedDocument]:
-    """The sentences of each document as (ids, continues), long ones in several parts."""
-    for batch in _batched(documents, _DOCUMENTS_PER_BATCH):
+def _tokenize(documents: Iterable[Document], tokenizer: Tokenizer) -> Iterator[EncodedSentences]:
+    """The sentences of each document, long ones in several parts."""
+    encoder = CorpusEncoder(tokenizer)
+    for batch in _batched(documents):
         split = [
             [s for paragraph in document for s in split_sentences(paragraph)] for document in batch
         ]
-        encoded = iter(tokenizer.encode_corpus([s for document in split for s in document]))
-        for sentences in split:
-            document = [
-                (
-                    ids[part : part + MAX_SENTENCE_TOKENS],
-                    continues[part : part + MAX_SENTENCE_TOKENS],
-                )
-                for ids, continues in islice(encoded, len(sentences))
-                for part in range(0, len(ids), MAX_SENTENCE_TOKENS)
-            ]
-            if document:
-                yield document
+        encoded = encoder.encode([s for document in split for s in document])
+        sentences = np.cumsum([0, *map(len, split)])
+        tokens = np.concatenate([[0], np.cumsum(encoded.lengths)])[sentences]
+        for number in range(len(batch)):
+            document = slice(*tokens[number : number + 2])
+            lengths = _bounded(encoded.lengths[slice(*sentences[number : number + 2])])
+            if len(lengths):
+                yield EncodedSentences(encoded.ids[document], encoded.continues[document], lengths)
 
 
-def _batched(documents: Iterable[Document], size: int) -> Iterator[list[Document]]:
+def _bounded(lengths: Int[np.ndarray, " S"]) -> Int[np.ndarray, " R"]:
+    """Lengths without those of empty sentences, long ones in several parts."""
+    lengths = lengths[lengths > 0]
+    if not (lengths > MAX_SENTENCE_TOKENS).any():
+        return lengths
+    parts = [
+        min(MAX_SENTENCE_TOKENS, length - part)
+        for length in lengths.tolist()
+        for part in range(0, length, MAX_SENTENCE_TOKENS)
+    ]
+    return np.array(parts)
+
+
+def _batched(documents: Iterable[Document]) -> Iterator[list[Document]]:
     batch: list[Document] = []
+    size = 0
     for document in documents:
         batch.append(document)
-        if len(batch) == size:
+        size += sum(map(len, document))
+        if size >= _CHARACTERS_PER_BATCH:
             yield batch
-            batch = []
+            batch, size = [], 0
     if batch:
         yield batch
 
@@ -132,12 +141,11 @@ class _Shard:
         self.sentences = array("I")
         self.documents = array("I")
 
-    def add(self, document: TokenizedDocument) -> None:
-        for ids, continues in document:
-            self.tokens.extend(ids)
-            self.continues.extend(continues)
-            self.sentences.append(len(ids))
-        self.documents.append(len(document))
+    def add(self, document: EncodedSentences) -> None:
+        self.tokens.frombytes(document.ids.astype(np.uint32).tobytes())
+        self.continues.extend(document.continues.tobytes())
+        self.sentences.frombytes(document.lengths.astype(np.uint32).tobytes())
+        self.documents.append(len(document.lengths))
 
     def write(self, folder: Path, number: int) -> dict[str, Any]:
         """Writes the four arrays; returns the shard's entry in the manifest."""

@@ -9,7 +9,7 @@ import gzip
 import sysconfig
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -46,13 +46,25 @@ def open_source(source: str) -> Source:
     if source == "python_docs":
         return PythonDocs(Path(sysconfig.get_path("stdlib")))
     if kind == "text" and argument:
-        return TextFiles(argument)
+        return TextFiles(_matching(argument))
     if kind == "tfds":
         raise UserError(
             f"data.source {source!r} names a TFDS corpus, which cannot be read yet; "
             "point at text files instead: --config.data.source='text:GLOB'"
         )
     raise UserError(f"unknown data.source {source!r}; use {_KINDS}")
+
+
+def _matching(pattern: str) -> list[Path]:
+    """The files of a pattern, sorted."""
+    matches = glob.glob(str(Path(pattern).expanduser()), recursive=True)
+    paths = [path for path in sorted(map(Path, matches)) if path.is_file()]
+    if not paths:
+        raise UserError(
+            f"no file matches {pattern!r}; check --config.data.source=text:GLOB "
+            f"(relative to {Path.cwd()})"
+        )
+    return paths
 
 
 class TextFiles:
@@ -62,15 +74,12 @@ class TextFiles:
     that lack a trailing blank line).
     """
 
-    def __init__(self, pattern: str):
-        matches = glob.glob(str(Path(pattern).expanduser()), recursive=True)
-        self.paths = [path for path in sorted(map(Path, matches)) if path.is_file()]
-        if not self.paths:
-            raise UserError(
-                f"no file matches {pattern!r}; check --config.data.source=text:GLOB "
-                f"(relative to {Path.cwd()})"
-            )
-        self.num_bytes = sum(path.stat().st_size for path in self.paths)
+    def __init__(self, paths: Sequence[Path]):
+        for path in paths:
+            if not path.is_file():
+                raise UserError(f"{path} is no file")
+        self.paths = paths
+        self.num_bytes = sum(path.stat().st_size for path in paths)
 
     def documents(self, on_bytes: OnBytes = lambda _: None) -> Iterator[Document]:
         """One document at a time."""

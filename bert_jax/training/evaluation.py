@@ -1,6 +1,7 @@
 """How good a model is on documents it was never trained on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -53,7 +54,7 @@ def evaluate(
     return held_out_metrics(window.totals())
 
 
-def describe(metrics: dict[str, float]) -> list[tuple[str, str]]:
+def describe(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The figures as a table for a person."""
     rows = [
         ("MLM loss", f"{metrics['mlm_loss']:.3f} nats"),

@@ -14,15 +14,19 @@ from bert_jax.data.masking import Masking
 from bert_jax.data.pairs import IS_NEXT, Pairs
 from bert_jax.errors import UserError
 from bert_jax.tokenizers import Tokenizer
-from bert_jax.tokenizers.files import SPECIAL_TOKENS
-from bert_jax.tokenizers.wordpiece import count_words, train_wordpiece, wordpiece_tokenizer
+from bert_jax.tokenizers.counting import count_chunks
+from bert_jax.tokenizers.normalize import TextRules
+from bert_jax.tokenizers.runtime import Specials
+from bert_jax.tokenizers.subwords import wordpiece_runtime
+from bert_jax.tokenizers.training import Recipe, train_tokenizer
 
 WORDS = ["paris", "is", "a", "beautiful", "city", "i", "love", *(f"w{n}" for n in range(50))]
 PIECES = ["w", *(f"##{digit}" for digit in range(10))]
 
 
-def make_tokenizer(specials: Sequence[str] = SPECIAL_TOKENS) -> Tokenizer:
-    return wordpiece_tokenizer([*specials, *WORDS, *PIECES], lowercase=True, strip_accents=False)
+def make_tokenizer(specials: Sequence[str] = Specials()) -> Tokenizer:
+    rules = TextRules(lowercase=True, strip_accents=False, unicode_form="nfc")
+    return Tokenizer(wordpiece_runtime([*specials, *WORDS, *PIECES], rules.bert()))
 
 
 def make_documents(num: int = 12, num_sentences: int = 15) -> list[list[str]]:
@@ -116,9 +120,7 @@ def test_a_batch_has_the_shapes_and_types_of_the_contract(folder: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "specials", [SPECIAL_TOKENS, ["[MASK]", "[SEP]", "[UNK]", "[PAD]", "[CLS]"]]
-)
+@pytest.mark.parametrize("specials", [Specials(), ["[MASK]", "[SEP]", "[UNK]", "[PAD]", "[CLS]"]])
 def test_a_pair_is_cls_a_sep_b_sep(folder: Path, specials: Sequence[str]) -> None:
     """Specification 1.2, wherever the special tokens are in the vocabulary."""
     tokenizer = make_tokenizer(specials)
@@ -184,7 +186,7 @@ def words_of(pieces: Sequence[str]) -> list[list[int]]:
     for place, piece in enumerate(pieces):
         if piece.startswith("##") and words and words[-1][-1] == place - 1:
             words[-1].append(place)
-        elif piece not in SPECIAL_TOKENS:
+        elif piece not in Specials():
             words.append([place])
     return words
 
@@ -345,9 +347,8 @@ def test_korean_is_masked_by_eojeol(folder: Path) -> None:
         "학생들은 한국어로 이야기했다.",
     ]
     documents = [[*sentences[n:], *sentences[:n]] for n in range(6)]
-    rules = {"lowercase": True, "strip_accents": False}
-    words = count_words(sentences, **rules)
-    tokenizer = train_wordpiece(words, vocab_size=75, **rules)
+    recipe = Recipe(vocab_size=75)
+    tokenizer = train_tokenizer(count_chunks(sentences, recipe.cut), recipe)
     batches = make_batches(
         folder,
         documents,

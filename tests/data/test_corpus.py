@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +12,19 @@ from bert_jax.data.corpus import Corpus, write_corpus
 from bert_jax.data.sources import Document
 from bert_jax.errors import UserError
 from bert_jax.tokenizers import Tokenizer
-from bert_jax.tokenizers.files import SPECIAL_TOKENS
-from bert_jax.tokenizers.wordpiece import wordpiece_tokenizer
+from bert_jax.tokenizers.corpus_encoder import CorpusEncoder
+from bert_jax.tokenizers.normalize import TextRules
+from bert_jax.tokenizers.runtime import Specials
+from bert_jax.tokenizers.subwords import wordpiece_runtime
 
 
 def make_tokenizer(*, vocab_size: int = 0, lowercase: bool = True) -> Tokenizer:
     """Digits and their continuations, a full stop, and as many more pieces as wanted."""
     digits = [str(digit) for digit in range(10)]
-    vocab = [*SPECIAL_TOKENS, ".", *digits, *(f"##{digit}" for digit in digits)]
+    vocab = [*Specials(), ".", *digits, *(f"##{digit}" for digit in digits)]
     vocab += [f"w{number}" for number in range(vocab_size - len(vocab))]
-    return wordpiece_tokenizer(vocab, lowercase=lowercase, strip_accents=False)
+    rules = TextRules(lowercase=lowercase, strip_accents=False, unicode_form="nfc")
+    return Tokenizer(wordpiece_runtime(vocab, rules.bert()))
 
 
 def make_documents(num: int = 100) -> list[Document]:
@@ -59,11 +61,11 @@ def test_what_goes_in_comes_out_of_several_shards(folder: Path, tokenizer: Token
         for n in range(100)
         for sentence in (f"{n}.", f"1{n * n} {n}.", f"{n * 7}!", f"{n * 12345} 2")
     ]
-    encoded = tokenizer.encode_corpus(sentences)
+    encoded = CorpusEncoder(tokenizer).encode(sentences)
     ids, continues = read_all(corpus)
-    assert ids == list(chain(*(ids for ids, _ in encoded)))
-    assert continues == list(chain(*(continues for _, continues in encoded)))
-    assert np.diff(corpus.sentences.offsets).tolist() == [len(ids) for ids, _ in encoded]
+    assert ids == encoded.ids.tolist()
+    assert continues == encoded.continues.tolist()
+    assert np.diff(corpus.sentences.offsets).tolist() == encoded.lengths.tolist()
     assert corpus.sentences.documents.tolist() == list(range(0, 401, 4))
     assert corpus.num_documents == 100
     assert corpus.num_tokens == len(ids)
@@ -147,7 +149,7 @@ def test_ids_are_as_wide_as_the_vocabulary_needs(
     write_corpus(tmp_path / "corpus", [[f"{last} 1"]], tokenizer, source="")
     assert np.load(tmp_path / "corpus" / "tokens-00000.npy").dtype == dtype
     ids, _ = read_all(Corpus(tmp_path / "corpus", tokenizer))
-    assert ids == [vocab_size - 1, *tokenizer.encode_corpus(["1"])[0][0]]
+    assert ids == [vocab_size - 1, *tokenizer.encode("1").ids[1:-1]]
 
 
 def test_a_sentence_of_more_than_65535_tokens_is_kept_in_parts(
@@ -157,7 +159,7 @@ def test_a_sentence_of_more_than_65535_tokens_is_kept_in_parts(
     corpus = Corpus(tmp_path / "corpus", tokenizer)
     assert np.diff(corpus.sentences.offsets).tolist() == [65_535, 65_535, 140_000 - 2 * 65_535, 1]
     ids, continues = read_all(corpus)
-    assert ids == [*tokenizer.encode_corpus(["12"])[0][0] * 70_000, ids[-1]]
+    assert ids == [*tokenizer.encode("12").ids[1:-1] * 70_000, ids[-1]]
     assert continues == [False, True] * 70_000 + [False]
 
 
@@ -191,7 +193,7 @@ def test_every_20th_document_is_held_out(
 def test_tokens_of_some_documents_are_counted(folder: Path, tokenizer: Tokenizer) -> None:
     corpus = Corpus(folder, tokenizer)
     lengths = [
-        sum(len(ids) for ids, _ in tokenizer.encode_corpus(document))
+        sum(encoding.length - 2 for encoding in tokenizer.encode_batch(document))
         for document in make_documents()
     ]
     assert corpus.count_tokens(np.array([3, 50, 99])) == lengths[3] + lengths[50] + lengths[99]
@@ -278,7 +280,7 @@ def test_an_interrupted_writer_leaves_nothing_that_looks_finished(
 ) -> None:
     folder = tmp_path / "corpus"
     with pytest.raises(KeyboardInterrupt):
-        write_corpus(folder, interrupted(200), tokenizer, source="", shard_tokens=300)
+        write_corpus(folder, interrupted(40_000), tokenizer, source="", shard_tokens=100_000)
     assert not folder.exists()
     assert list(tmp_path.rglob("tokens-*.npy"))  # shards had been written
     assert not list(tmp_path.rglob("corpus.json"))
@@ -290,7 +292,7 @@ def test_an_interrupted_writer_leaves_nothing_that_looks_finished(
 def test_a_writer_starts_afresh_after_an_interruption(tmp_path: Path, tokenizer: Tokenizer) -> None:
     folder = tmp_path / "corpus"
     with pytest.raises(KeyboardInterrupt):
-        write_corpus(folder, interrupted(200), tokenizer, source="", shard_tokens=300)
+        write_corpus(folder, interrupted(40_000), tokenizer, source="", shard_tokens=100_000)
     write_corpus(folder, make_documents(10), tokenizer, source="")
     assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
     assert len(list(folder.iterdir())) == 5  # one shard of four arrays, and the manifest
@@ -302,5 +304,5 @@ def test_an_interrupted_writer_leaves_the_old_corpus_alone(
 ) -> None:
     before = Corpus(folder, tokenizer).hash
     with pytest.raises(KeyboardInterrupt):
-        write_corpus(folder, interrupted(200), tokenizer, source="", shard_tokens=300)
+        write_corpus(folder, interrupted(40_000), tokenizer, source="", shard_tokens=100_000)
     assert Corpus(folder, tokenizer).hash == before

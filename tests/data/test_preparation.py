@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bert_jax.console import Console
-from bert_jax.data.preparation import prepare_corpus, prepare_tokenizer
+from bert_jax.data.preparation import Vocabulary, prepare_corpus, prepare_tokenizer
 from bert_jax.errors import UserError
 from bert_jax.tokenizers import Tokenizer
 
@@ -29,7 +29,7 @@ def source(tmp_path: Path) -> str:
 
 
 def make_tokenizer(folder: Path, source: str, *, vocab_size: int = 80) -> Tokenizer:
-    return prepare_tokenizer(folder, source, QUIET, vocab_size=vocab_size)
+    return prepare_tokenizer(folder, source, QUIET, Vocabulary(vocab_size=vocab_size))
 
 
 def test_text_becomes_a_tokenizer_and_a_corpus(tmp_path: Path, source: str) -> None:
@@ -87,7 +87,7 @@ def test_progress_is_shown_unless_quiet(
 ) -> None:
     make_tokenizer(tmp_path / "quiet", source)
     assert capsys.readouterr() == ("", "")
-    tokenizer = prepare_tokenizer(tmp_path / "loud", source, Console(), vocab_size=80)
+    tokenizer = prepare_tokenizer(tmp_path / "loud", source, Console(), Vocabulary(vocab_size=80))
     prepare_corpus(tmp_path / "corpus", source, tokenizer, Console())
     out, err = capsys.readouterr()
     assert out == ""

@@ -1,143 +1,45 @@
-"""One tokenizer, one folder: encodings, special tokens, saving, and the published vocabulary."""
+"""One folder format, and published files: what is read, what is written, what is refused."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tokenizers
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from tokenizers import models, normalizers, pre_tokenizers, processors
 
 from bert_jax.errors import UserError
 from bert_jax.tokenizers import Tokenizer, load_tokenizer
-from bert_jax.tokenizers.files import SPECIAL_TOKENS
-from bert_jax.tokenizers.wordpiece import wordpiece_tokenizer
+from bert_jax.tokenizers.files import Compat
+from bert_jax.tokenizers.normalize import TextRules
+from bert_jax.tokenizers.runtime import Specials
+from bert_jax.tokenizers.subwords import wordpiece_runtime
+from bert_jax.tokenizers.training import TYPES, Recipe, train_tokenizer
 
 PIECES = (
     "paris is a beautiful city i love pre ##train ##ing . [ ] mask pad 파리 ##를 나 ##는".split()
 )
-PAD, UNK, CLS, SEP, MASK = range(5)
+TEXTS = ("I love pretraining.", "[MASK] é 나는", "\u1102\u1161", "", "Éa[SEP] b\tc")
 
 
-def make_tokenizer(pieces: Sequence[str] = PIECES, *, lowercase: bool = True) -> Tokenizer:
-    return wordpiece_tokenizer([*SPECIAL_TOKENS, *pieces], lowercase=lowercase, strip_accents=False)
+def make_tokenizer(
+    pieces: Sequence[str] = PIECES, *, lowercase: bool = True, strip_accents: bool = False
+) -> Tokenizer:
+    rules = TextRules(lowercase=lowercase, strip_accents=strip_accents, unicode_form="nfc")
+    return Tokenizer(wordpiece_runtime([*Specials(), *pieces], rules.bert()))
 
 
-# Encoding and decoding.
+def write_vocab(folder: Path, pieces: Sequence[str], **config: Any) -> Path:
+    """A folder as Google publishes it, with Hugging Face's config if there is any."""
+    folder.mkdir(exist_ok=True)
+    (folder / "vocab.txt").write_bytes("".join(f"{piece}\n" for piece in pieces).encode())
+    if config:
+        (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return folder
 
 
-def test_a_text_is_cls_text_sep() -> None:
-    encoding = make_tokenizer().encode("I love Paris")
-    assert encoding.tokens == ["[CLS]", "i", "love", "paris", "[SEP]"]
-    assert encoding.ids == [CLS, 10, 11, 5, SEP]
-    assert encoding.segment_ids == [0] * 5
-    assert encoding.offsets == [(0, 0), (0, 1), (2, 6), (7, 12), (0, 0)]
-    assert encoding.word_ids == [None, 0, 1, 2, None]
-
-
-def test_a_pair_is_cls_text_sep_pair_sep() -> None:
-    """Specification 1.2."""
-    encoding = make_tokenizer().encode("Paris is a beautiful city", "I love Paris")
-    expected = "[CLS] paris is a beautiful city [SEP] i love paris [SEP]"
-    assert encoding.tokens == expected.split()
-    assert encoding.segment_ids == [0] * 7 + [1] * 4
-    assert encoding.offsets[7:] == [(0, 1), (2, 6), (7, 12), (0, 0)]
-    assert encoding.word_ids == [None, 0, 1, 2, 3, 4, None, 0, 1, 2, None]
-
-
-def test_pieces_know_their_word_and_their_characters() -> None:
-    text = "나는  pretraining."
-    encoding = make_tokenizer().encode(text)
-    assert encoding.tokens[1:-1] == ["나", "##는", "pre", "##train", "##ing", "."]
-    assert encoding.word_ids[1:-1] == [0, 0, 1, 1, 1, 2]
-    assert [text[slice(*span)] for span in encoding.offsets[1:-1]] == [
-        *("나", "는", "pre", "train", "ing", "."),
-    ]
-
-
-def test_nothing_is_cls_sep() -> None:
-    assert make_tokenizer().encode("").tokens == ["[CLS]", "[SEP]"]
-
-
-def test_special_tokens_in_a_text_are_special() -> None:
-    encoding = make_tokenizer().encode("Paris is [MASK].")
-    assert encoding.ids == [CLS, 5, 6, MASK, 15, SEP]
-
-
-def test_special_tokens_in_a_corpus_are_ordinary_text() -> None:
-    tokenizer = make_tokenizer()
-    masked, separated = tokenizer.encode_corpus(["Paris is [MASK].", "a[SEP]a [pad]"])
-    pieces = [tokenizer.token(token_id) for token_id in masked[0]]
-    assert pieces == ["paris", "is", "[", "mask", "]", "."]
-    assert masked[1] == [False] * 6
-    pieces = [tokenizer.token(token_id) for token_id in separated[0]]
-    assert pieces == ["a", "[", "[UNK]", "]", "a", "[", "pad", "]"]
-
-
-@settings(max_examples=100, deadline=None, derandomize=True)
-@given(st.lists(st.sampled_from([*SPECIAL_TOKENS, "paris", "pretraining", " ", "[", "##a", "é"])))
-def test_a_corpus_never_holds_a_special_token_but_unknown(parts: list[str]) -> None:
-    ((ids, continues),) = make_tokenizer().encode_corpus(["".join(parts)])
-    assert not {PAD, CLS, SEP, MASK} & set(ids)
-    assert len(ids) == len(continues)
-    assert not any(continues[:1])
-
-
-def test_a_corpus_says_which_pieces_continue_a_word() -> None:
-    tokenizer = make_tokenizer()
-    sentences = ["나는 파리를 pretraining.", "", "a a", "ing pretraining"]
-    encoded = tokenizer.encode_corpus(sentences)
-    assert [ids for ids, _ in encoded] == [
-        tokenizer.encode(sentence).ids[1:-1] for sentence in sentences
-    ]
-    assert [continues for _, continues in encoded] == [
-        [False, True, False, True, False, True, True, False],
-        [],
-        [False, False],
-        [False, False, True, True],
-    ]
-
-
-def test_decoding_leaves_out_what_is_not_text() -> None:
-    tokenizer = make_tokenizer()
-    encoding = tokenizer.encode("Paris is [MASK]", "I love pretraining qqq.")
-    ids = [*encoding.ids, PAD, PAD]
-    assert tokenizer.decode(ids) == "paris is [MASK] i love pretraining [UNK]."
-    assert tokenizer.decode([]) == ""
-
-
-def test_decoding_korean_joins_its_pieces() -> None:
-    tokenizer = make_tokenizer()
-    assert tokenizer.decode(tokenizer.encode("나는 파리를 love").ids) == "나는 파리를 love"
-
-
-def test_an_id_outside_the_vocabulary_has_no_text() -> None:
-    tokenizer = make_tokenizer()
-    assert tokenizer.token(5) == "paris"
-    assert tokenizer.token(tokenizer.vocab_size) == ""
-
-
-# What is in the vocabulary.
-
-
-def test_special_ids_are_read_from_the_vocabulary() -> None:
-    vocab = ["a", "[MASK]", "[SEP]", "b", "[CLS]", "[UNK]", "[PAD]"]
-    tokenizer = wordpiece_tokenizer(vocab, lowercase=True, strip_accents=False)
-    ids = (tokenizer.pad_id, tokenizer.unk_id, tokenizer.cls_id, tokenizer.sep_id)
-    assert (*ids, tokenizer.mask_id) == (6, 5, 4, 2, 1)
-    assert tokenizer.encode("a [MASK] q").ids == [4, 0, 1, 5, 2]
-    assert tokenizer.vocab_size == 7
-    assert tokenizer.ordinary_ids.tolist() == [0, 3]
-
-
-def test_unused_slots_are_not_ordinary() -> None:
-    vocab = ["[PAD]", "[unused0]", "[unused1]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[", "a"]
-    tokenizer = wordpiece_tokenizer(vocab, lowercase=True, strip_accents=False)
-    assert tokenizer.ordinary_ids.tolist() == [7, 8]
-
-
-# Folders.
+# Folders of our own.
 
 
 def test_a_folder_gives_the_tokenizer_back(tmp_path: Path) -> None:
@@ -146,9 +48,31 @@ def test_a_folder_gives_the_tokenizer_back(tmp_path: Path) -> None:
     loaded = load_tokenizer(str(tmp_path / "new" / "folder"))
     assert loaded.hash == tokenizer.hash
     assert loaded.vocab_size == tokenizer.vocab_size
-    for text in ("I love pretraining.", "[MASK] é 나는", "\u1102\u1161"):
+    for text in TEXTS:
+        assert loaded.encode(text, text) == tokenizer.encode(text, text)
+
+
+@pytest.mark.parametrize("type", TYPES)
+def test_every_family_is_saved_and_loaded(tmp_path: Path, type: str) -> None:
+    words = {"lower": 5, " low": 7, "newest": 6, " widest": 3, "new": 6, "wide": 3}
+    size = {"byte_bpe": 265, "unigram": 19}.get(type, 24)
+    tokenizer = train_tokenizer(words, Recipe(type=type, vocab_size=size))
+    tokenizer.save(tmp_path / "one")
+    loaded = load_tokenizer(tmp_path / "one")
+    loaded.save(tmp_path / "two")
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+    assert loaded.hash == tokenizer.hash == load_tokenizer(tmp_path / "two").hash
+    for text in ("lower", "The newest, widest [MASK]", "é가"):
         assert loaded.encode(text) == tokenizer.encode(text)
-        assert loaded.encode_corpus([text]) == tokenizer.encode_corpus([text])
+        assert loaded.decode(loaded.encode(text).ids) == tokenizer.decode(
+            tokenizer.encode(text).ids
+        )
+    config = json.loads((tmp_path / "one" / "tokenizer_config.json").read_text())
+    assert config["type"] == type
+    assert config["do_lower_case"] == (type != "byte_bpe")
+    assert config["strip_accents"] is False
+    assert config["unicode_form"] == ("none" if type == "byte_bpe" else "nfc")
 
 
 def test_a_folder_holds_what_other_tools_look_for(tmp_path: Path) -> None:
@@ -161,17 +85,12 @@ def test_a_folder_holds_what_other_tools_look_for(tmp_path: Path) -> None:
         "vocab.txt",
     }
     vocab = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
-    assert vocab == [*SPECIAL_TOKENS, *PIECES, ""]
+    assert vocab == [*Specials(), *PIECES, ""]
     config = json.loads((folder / "tokenizer_config.json").read_text())
     assert config["mask_token"] == "[MASK]"
     assert config["pad_token"] == "[PAD]"
-
-
-def test_saving_twice_gives_the_same_bytes(tmp_path: Path) -> None:
-    make_tokenizer().save(tmp_path / "one")
-    load_tokenizer(tmp_path / "one").save(tmp_path / "other")
-    for path in (tmp_path / "one").iterdir():
-        assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes()
+    runtime = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    assert runtime.encode("a", "city").ids == make_tokenizer().encode("a", "city").ids
 
 
 def test_saving_replaces_what_was_there(tmp_path: Path) -> None:
@@ -186,100 +105,229 @@ def test_the_hash_is_of_all_that_decides_ids() -> None:
         make_tokenizer(["b", "a"]),
         make_tokenizer(["a"]),
         make_tokenizer(["a", "b"], lowercase=False),
-        wordpiece_tokenizer([*SPECIAL_TOKENS, "a", "b"], lowercase=True, strip_accents=True),
+        make_tokenizer(["a", "b"], strip_accents=True),
     ]
     assert len({tokenizer.hash for tokenizer in tokenizers_}) == len(tokenizers_)
     assert make_tokenizer(["a", "b"]).hash == tokenizers_[0].hash
 
 
-def test_a_folder_s_own_cutting_and_filling_is_switched_off(tmp_path: Path) -> None:
-    """Published sentence encoders cut to 128 tokens and fill up to them; a corpus must not be."""
-    make_tokenizer().save(tmp_path / "folder")
-    path = tmp_path / "folder" / "tokenizer.json"
-    runtime = tokenizers.Tokenizer.from_file(str(path))
+def test_google_s_rules_are_saved_with_the_vocabulary(tmp_path: Path) -> None:
+    write_vocab(tmp_path / "published", [*Specials(), "οδος", "οδοσ", "a"])
+    google = load_tokenizer(tmp_path / "published", compat="google")
+    default = load_tokenizer(tmp_path / "published")
+    assert google.hash != default.hash
+    google.save(tmp_path / "saved")
+    loaded = load_tokenizer(tmp_path / "saved")
+    assert loaded.hash == google.hash
+    assert loaded.encode("ΟΔΟΣ").tokens[1:-1] == ["οδος"]
+    assert default.encode("ΟΔΟΣ").tokens[1:-1] == ["οδοσ"]
+
+
+# Published vocabularies: vocab.txt.
+
+
+@pytest.mark.parametrize(
+    ("pieces", "config", "pieces_of_text"),
+    [
+        # By the pieces, where nothing says it.
+        (["paris", "cafe", "café"], {}, ["paris", "cafe"]),
+        (["Paris", "Café", "paris"], {}, ["Paris", "Café"]),
+        # By the config, against the pieces.
+        (["Paris", "Café", "paris", "cafe"], {"do_lower_case": True}, ["paris", "cafe"]),
+        (["paris", "café"], {"do_lower_case": False}, ["[UNK]", "[UNK]"]),
+        (["paris", "cafe", "café"], {"strip_accents": False}, ["paris", "café"]),
+        (["Paris", "Cafe"], {"do_lower_case": False, "strip_accents": True}, ["Paris", "Cafe"]),
+        (["Paris", "Café"], {"do_lower_case": False, "strip_accents": None}, ["Paris", "Café"]),
+    ],
+)
+def test_case_and_accents_of_a_vocabulary(
+    tmp_path: Path, pieces: list[str], config: dict[str, Any], pieces_of_text: list[str]
+) -> None:
+    tokenizer = load_tokenizer(write_vocab(tmp_path / "v", [*Specials(), *pieces], **config))
+    assert tokenizer.encode("Paris Café").tokens[1:-1] == pieces_of_text
+
+
+def test_a_few_capital_letters_do_not_make_a_vocabulary_cased(tmp_path: Path) -> None:
+    pieces = [*Specials(), *(f"w{number}" for number in range(200)), "A", "a"]
+    assert load_tokenizer(write_vocab(tmp_path / "v", pieces)).encode("A").tokens[1] == "a"
+
+
+def test_ideographs_may_stay_together(tmp_path: Path) -> None:
+    pieces = [*Specials(), "中", "文", "中文"]
+    together = write_vocab(tmp_path / "t", pieces, tokenize_chinese_chars=False)
+    assert load_tokenizer(together).encode("中文").tokens[1:-1] == ["中文"]
+    assert load_tokenizer(write_vocab(tmp_path / "a", pieces)).encode("中文").length == 4
+
+
+@pytest.mark.parametrize("compat", [None, "google"])
+def test_an_id_is_the_number_of_its_line(tmp_path: Path, compat: Compat | None) -> None:
+    """Whatever the pieces are: some split at U+2028, U+0085 or a lone carriage return."""
+    pieces = [*Specials(), "a", "\u2028", "b", "\x85", "c", "x\ry", "d", "\u3000", "", "e"]
+    tokenizer = load_tokenizer(write_vocab(tmp_path / "v", pieces), compat)
+    assert tokenizer.encode("a b c d e").ids[1:-1] == [5, 7, 9, 11, 14]
+    assert tokenizer.vocab_size == 15
+
+
+def test_line_ends_of_windows_and_a_mark_at_the_start_are_no_pieces(tmp_path: Path) -> None:
+    path = tmp_path / "vocab.txt"
+    path.write_bytes(("\ufeff" + "\r\n".join([*Specials(), "a", "b"]) + "\r\n\r\n").encode())
+    tokenizer = load_tokenizer(path)
+    assert tokenizer.encode("a b").ids == [2, 5, 6, 3]
+    assert tokenizer.vocab_size == 7
+
+
+@pytest.mark.parametrize("compat", [None, "google"])
+def test_of_a_line_that_stands_twice_the_last_counts(tmp_path: Path, compat: Compat | None) -> None:
+    folder = write_vocab(tmp_path / "v", [*Specials(), "a", "b", "a", "c"])
+    assert load_tokenizer(folder, compat).encode("a b c").ids[1:-1] == [7, 6, 8]
+
+
+def test_special_tokens_are_written_as_the_config_says(tmp_path: Path) -> None:
+    names = {
+        "pad_token": "<pad>",
+        "unk_token": {"content": "<unk>", "lstrip": False},
+        "cls_token": "<s>",
+        "sep_token": "</s>",
+        "mask_token": "<mask>",
+    }
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "a"]
+    tokenizer = load_tokenizer(write_vocab(tmp_path / "v", pieces, **names))
+    assert tokenizer.encode("a <mask> q").ids == [0, 5, 4, 3, 2]
+    assert tokenizer.ordinary_ids.tolist() == [5]
+
+
+# Published vocabularies: tokenizer.json.
+
+
+def save_published(folder: Path, normalizer: normalizers.Normalizer) -> Path:
+    """As Hugging Face publishes it."""
+    pieces = [*Specials(), "paris", "Paris", "cafe", "café", "中文", "中", "文"]
+    runtime = tokenizers.Tokenizer(
+        models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]")
+    )
+    runtime.normalizer = normalizer
+    runtime.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    runtime.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    runtime.add_special_tokens(list(Specials()))
     runtime.enable_truncation(4)
     runtime.enable_padding(length=6)
-    runtime.save(str(path))
-    loaded = load_tokenizer(tmp_path / "folder")
-    assert loaded.encode("a city").ids == make_tokenizer().encode("a city").ids
-    sentences = ["I love a beautiful city", "a"]
-    assert loaded.encode_corpus(sentences) == make_tokenizer().encode_corpus(sentences)
+    folder.mkdir()
+    runtime.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def test_a_folder_s_own_cutting_and_filling_is_switched_off(tmp_path: Path) -> None:
+    """Published sentence encoders cut to 128 tokens and fill up to them; a corpus must not be."""
+    loaded = load_tokenizer(save_published(tmp_path / "v", normalizers.BertNormalizer()))
+    assert loaded.encode("Paris Paris Paris").ids == [2, 5, 5, 5, 3]
+    assert loaded.encode("Paris").ids == [2, 5, 3]
+
+
+def test_saving_changes_no_byte_of_it(tmp_path: Path) -> None:
+    folder = save_published(tmp_path / "v", normalizers.BertNormalizer())
+    load_tokenizer(folder).save(tmp_path / "copy")
+    name = "tokenizer.json"
+    assert (folder / name).read_bytes() == (tmp_path / "copy" / name).read_bytes()
+    assert load_tokenizer(folder).hash == load_tokenizer(tmp_path / "copy").hash
+
+
+@pytest.mark.parametrize(
+    ("config", "pieces_of_text"),
+    [
+        ({}, ["paris", "cafe", "中", "文"]),
+        ({"do_lower_case": False}, ["Paris", "[UNK]", "中", "文"]),
+        ({"do_lower_case": True, "strip_accents": False}, ["paris", "café", "中", "文"]),
+        ({"tokenize_chinese_chars": False}, ["paris", "cafe", "中文"]),
+    ],
+)
+def test_bert_s_switches_in_the_config_go_first(
+    tmp_path: Path, config: dict[str, Any], pieces_of_text: list[str]
+) -> None:
+    folder = save_published(tmp_path / "v", normalizers.BertNormalizer())
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    tokenizer = load_tokenizer(folder)
+    assert tokenizer.encode("Paris Café 中文").tokens[1:-1] == pieces_of_text
+    tokenizer.save(tmp_path / "saved")
+    assert load_tokenizer(tmp_path / "saved").hash == tokenizer.hash
+
+
+def test_a_published_byte_level_vocabulary_is_read(tmp_path: Path) -> None:
+    """As RoBERTa's and ModernBERT's, with special tokens of their own."""
+    runtime = tokenizers.Tokenizer(models.BPE())
+    runtime.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    runtime.decoder = tokenizers.decoders.ByteLevel()
+    names = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=270,
+        special_tokens=names,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    runtime.train_from_iterator(["low lower lowest low low"], trainer)
+    runtime.save(str(tmp_path / "tokenizer.json"))
+    keys = ("cls", "pad", "sep", "unk", "mask")
+    config = {f"{key}_token": name for key, name in zip(keys, names, strict=True)}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer.runtime.type == "byte_bpe"
+    assert tokenizer.encode("low 한<mask>").ids == [0, *runtime.encode("low 한<mask>").ids, 2]
+    assert tokenizer.encode("low 한<mask>").ids[-2] == 4
+    with pytest.raises(UserError, match=r"compat 'google' is for WordPiece; .* is byte_bpe"):
+        load_tokenizer(tmp_path, compat="google")
+
+
+# What is refused.
 
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no tokenizer \(tokenizer.json is missing\)"):
+    with pytest.raises(UserError, match=r"holds no tokenizer \(tokenizer.json, vocab.txt or"):
+        load_tokenizer(tmp_path)
+    with pytest.raises(UserError, match="holds no tokenizer"):
+        load_tokenizer(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("tokenizer.json", b"", "tokenizer.json cannot be read"),
+        ("tokenizer.json", b"{}", "tokenizer.json cannot be read"),
+        ("tokenizer.json", b"not json", "tokenizer.json cannot be read"),
+        ("tokenizer.json", b'{"model": 3}', "tokenizer.json cannot be read"),
+        ("tokenizer.json", b"\xff\xfe", "tokenizer.json: not UTF-8, byte 0"),
+        ("vocab.txt", b"", "vocab.txt: no piece in it"),
+        ("vocab.txt", b"\n\n", "vocab.txt: no piece in it"),
+        ("vocab.txt", b"[PAD]\n\xff\n", "vocab.txt: not UTF-8, byte 6"),
+        ("vocab.txt", b"[PAD]\n[UNK]\na\n", r"vocab.txt: .* lacks \[CLS\], \[SEP\], \[MASK\]"),
+        ("spm.model", b"", "spm.model: this is not a SentencePiece model"),
+        ("spm.model", b"junk", "spm.model: this is not a SentencePiece model"),
+    ],
+)
+def test_a_file_that_is_no_tokenizer_is_refused_by_name(
+    tmp_path: Path, name: str, content: bytes, complaint: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=complaint):
         load_tokenizer(tmp_path)
 
 
-@pytest.mark.parametrize("contents", ["", "{}", "not json", '{"model": 3}'])
-def test_a_file_that_is_no_tokenizer_is_refused(tmp_path: Path, contents: str) -> None:
-    (tmp_path / "tokenizer.json").write_text(contents)
-    with pytest.raises(UserError, match=r"tokenizer\.json is not a tokenizer"):
+@pytest.mark.parametrize("content", ["not json", "[]"])
+def test_a_damaged_config_is_refused(tmp_path: Path, content: str) -> None:
+    folder = write_vocab(tmp_path / "v", [*Specials(), "a"])
+    (folder / "tokenizer_config.json").write_text(content)
+    with pytest.raises(UserError, match=r"tokenizer_config.json is not"):
+        load_tokenizer(folder)
+
+
+@pytest.mark.parametrize("missing", Specials())
+def test_a_vocabulary_without_a_special_token_is_refused(missing: str) -> None:
+    vocab = [token for token in [*Specials(), "a"] if token != missing]
+    rules = TextRules(lowercase=True, strip_accents=False, unicode_form="nfc")
+    with pytest.raises(UserError, match=rf"lacks \{missing}"):
+        wordpiece_runtime(vocab, rules.bert())
+
+
+def test_two_models_in_a_folder_are_refused(tmp_path: Path) -> None:
+    for name in ("a.model", "b.model"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(UserError, match=r"2 .model files; name the one to read"):
         load_tokenizer(tmp_path)
-
-
-def test_a_vocabulary_without_special_tokens_is_refused(tmp_path: Path) -> None:
-    runtime = tokenizers.Tokenizer(tokenizers.models.WordPiece({"[UNK]": 0}, unk_token="[UNK]"))
-    runtime.save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(UserError, match=r"lacks \[PAD\], \[CLS\], \[SEP\], \[MASK\]"):
-        load_tokenizer(tmp_path)
-
-
-# The published vocabulary.
-
-
-@pytest.fixture(scope="module")
-def shared(pytestconfig: pytest.Config) -> Path:
-    return pytestconfig.rootpath.parent / "shared" / "data"
-
-
-@pytest.fixture(scope="module")
-def published(shared: Path) -> Tokenizer:
-    return load_tokenizer(shared / "vocab" / "bert-base-uncased")
-
-
-@pytest.fixture(scope="module")
-def reference(shared: Path) -> dict[str, list[dict]]:
-    """Strings through Hugging Face's tokenizer."""
-    path = shared / "reference" / "tokenizer" / "bert-base-uncased.json"
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-@pytest.mark.shared
-def test_i_love_paris_has_the_published_ids(published: Tokenizer) -> None:
-    """Specification 1.2."""
-    assert published.encode("I love Paris").ids == [101, 1045, 2293, 3000, 102]
-    assert published.vocab_size == 30_522
-    assert (published.pad_id, published.unk_id, published.mask_id) == (0, 100, 103)
-    assert len(published.ordinary_ids) == 30_522 - 5 - 994
-
-
-@pytest.mark.shared
-def test_ids_and_spans_are_hugging_face_s(published: Tokenizer, reference: dict) -> None:
-    assert len(reference["rows"]) == 765
-    for row in reference["rows"]:
-        encoding = published.encode(row["text"])
-        assert encoding.ids == [101, *row["hf_ids"], 102], row["text"]
-        assert [list(span) for span in encoding.offsets[1:-1]] == row["hf_offsets"], row["text"]
-
-
-@pytest.mark.shared
-def test_a_corpus_has_google_s_ids(published: Tokenizer, reference: dict) -> None:
-    """Google knows no special tokens in text; two known strings differ, and are not of text."""
-    rows = reference["rows"]
-    encoded = published.encode_corpus([row["text"] for row in rows])
-    different = [
-        row["text"] for row, (ids, _) in zip(rows, encoded, strict=True) if ids != row["google_ids"]
-    ]
-    # A word of more than 100 characters, and a private-use character.
-    assert len(different) == 2
-    assert {text[:3] for text in different} == {"aaa", "\ue000pr"}
-
-
-@pytest.mark.shared
-def test_pairs_are_hugging_face_s(published: Tokenizer, reference: dict) -> None:
-    for row in reference["pairs"]:
-        encoding = published.encode(row["a"], row["b"])
-        assert encoding.ids == row["ids"]
-        assert encoding.segment_ids == row["type_ids"]
-        assert encoding.tokens == row["tokens"]
