@@ -152,7 +152,7 @@ def _train(options: argparse.Namespace, console: Console) -> None:
 
 def _report(options: argparse.Namespace, console: Console) -> None:
     """All families on the same text, side by side on text that none has seen."""
-    others = {str(folder): load_tokenizer(folder) for folder in options.compare}
+    others = [(folder.name, load_tokenizer(folder)) for folder in options.compare]
     source = TextFiles(options.files)
     num_documents = sum(1 for _ in source.documents())
     documents = documents_of(source, "reading text", console)
@@ -170,7 +170,7 @@ def _report(options: argparse.Namespace, console: Console) -> None:
             tokenizer = train_tokenizer(chunks, _recipe(options, **family))
             rows.append(_row(name, tokenizer, held_out))
             bar.update()
-    rows += [_row(name, tokenizer, held_out) for name, tokenizer in others.items()]
+    rows += [_row(name, tokenizer, held_out) for name, tokenizer in others]
     size = sum(len(line.encode()) for line in held_out)
     console.say(f"held out: {size:,} bytes in {len(held_out):,} lines that no vocabulary has seen")
     console.grid(

@@ -1,11 +1,9 @@
 """What is done to text before it is split: Unicode form, case, accents."""
 
 import dataclasses
-from typing import Literal, get_args
+from typing import Literal
 
 from tokenizers import normalizers
-
-from bert_jax.errors import UserError
 
 UnicodeForm = Literal["nfc", "nfd", "nfkc", "nfkd", "none"]
 
@@ -32,13 +30,6 @@ class TextRules:
     lowercase: bool
     strip_accents: bool
     unicode_form: UnicodeForm
-
-    def __post_init__(self) -> None:
-        if self.unicode_form not in get_args(UnicodeForm):
-            raise UserError(
-                f"unicode_form is {self.unicode_form!r}; choose from "
-                f"{', '.join(get_args(UnicodeForm))}"
-            )
 
     def bert(self) -> normalizers.Normalizer:
         """BERT's: without control characters, ideographs set apart."""

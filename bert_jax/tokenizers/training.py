@@ -61,11 +61,13 @@ class Recipe:
     continuation_prefix: str = ""
 
     def __post_init__(self) -> None:
-        for name, choices in (("type", TYPES), ("score", get_args(Score))):
-            if getattr(self, name) not in choices:
-                raise UserError(
-                    f"{name} is {getattr(self, name)!r}; choose from {', '.join(choices)}"
-                )
+        for name, value, choices in (
+            ("type", self.type, TYPES),
+            ("score", self.score, get_args(Score)),
+            ("unicode_form", self.unicode_form or "none", get_args(UnicodeForm)),
+        ):
+            if value not in choices:
+                raise UserError(f"{name} is {value!r}; choose from {', '.join(choices)}")
         for name, least in (("vocab_size", 1), ("min_frequency", 1), ("num_unused", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least {least}")
@@ -79,7 +81,6 @@ class Recipe:
             raise UserError(f"SentencePiece knows no min_frequency; leave it out for {self.type}")
         if self.alphabet_limit is not None and self.type == "byte_bpe":
             raise UserError("the alphabet of byte_bpe is the 256 bytes; leave out alphabet_limit")
-        self.rules  # noqa: B018 - checks the Unicode form
         repeated = [token for token, count in Counter(self.all_special_tokens).items() if count > 1]
         if repeated or "" in self.all_special_tokens:
             raise UserError(f"special_tokens are repeated or empty: {', '.join(repeated)!r}")
