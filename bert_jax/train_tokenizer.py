@@ -84,7 +84,8 @@ def _parser() -> cli.Parser:
     add(
         "--report",
         action="store_true",
-        help="train every family on all but a part of the text, and compare them on that",
+        help="train every family, under the same text rules, on all but a part of the text, and "
+        "compare them on that",
     )
     add(
         "--compare",
@@ -108,6 +109,10 @@ def main(arguments: list[str]) -> None:
     if options.report:
         if options.type or options.output:
             parser.error("--report compares all types and saves none; leave out --type, --output")
+        for name in ("score", "min_frequency", "alphabet_limit", "continuation_prefix"):
+            if getattr(options, name) != parser.get_default(name):
+                option = "--" + name.replace("_", "-")
+                parser.error(f"--report compares all types, and {option} is of some; leave it out")
         _report(options, console)
     elif options.compare:
         parser.error("--compare goes with --report")
@@ -117,15 +122,14 @@ def main(arguments: list[str]) -> None:
         _train(options, console)
 
 
-def _recipe(options: argparse.Namespace, **family: Any) -> Recipe:
+def _recipe(options: argparse.Namespace, **more: Any) -> Recipe:
     return Recipe(
         vocab_size=options.vocab_size,
         num_unused=options.unused,
         special_tokens=tuple(options.special_token),
-        lowercase=options.lowercase,
         strip_accents=options.strip_accents,
         unicode_form=options.unicode_form,
-        **family,
+        **more,
     )
 
 
@@ -135,6 +139,7 @@ def _train(options: argparse.Namespace, console: Console) -> None:
     recipe = _recipe(
         options,
         type=options.type,
+        lowercase=options.lowercase,
         score=options.score,
         min_frequency=options.min_frequency,
         alphabet_limit=options.alphabet_limit,
@@ -167,7 +172,8 @@ def _report(options: argparse.Namespace, console: Console) -> None:
     rows = []
     with console.bar("training", total=len(_FAMILIES), unit=" vocabularies") as bar:
         for name, family in _FAMILIES.items():
-            tokenizer = train_tokenizer(chunks, _recipe(options, **family))
+            recipe = _recipe(options, lowercase=options.lowercase is not False, **family)
+            tokenizer = train_tokenizer(chunks, recipe)
             rows.append(_row(name, tokenizer, held_out))
             bar.update()
     rows += [_row(name, tokenizer, held_out) for name, tokenizer in others]

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from bert_jax.tokenizers.library import check_specials, reserved_ids
-from bert_jax.tokenizers.runtime import Cut, Specials
+from bert_jax.tokenizers.runtime import Cut, ListedPieces, Specials
 
 MAX_WORD_CHARACTERS = 200
 
@@ -39,13 +39,6 @@ class _Word(NamedTuple):
 
     text: str
     origins: list[int]
-
-
-class _Pieces(NamedTuple):
-    ids: list[int]
-    tokens: list[str]
-    offsets: list[tuple[int, int]]
-    word_ids: list[int | None]
 
 
 class GoogleRuntime:
@@ -82,13 +75,13 @@ class GoogleRuntime:
             "compat": "google",
         }
 
-    def split(self, texts: Sequence[str], *, keep_specials: bool) -> Sequence[_Pieces]:
+    def split(self, texts: Sequence[str], *, keep_specials: bool) -> Sequence[ListedPieces]:
         """See `Runtime`; `keep_specials` changes nothing, for Google's code keeps none."""
         del keep_specials
         return [self._split(text) for text in texts]
 
-    def _split(self, text: str) -> _Pieces:
-        pieces = _Pieces([], [], [], [])
+    def _split(self, text: str) -> ListedPieces:
+        pieces = ListedPieces([], [], [], [])
         for number, word in enumerate(self.words(text)):
             start = 0
             for piece in self._word_pieces(word.text):

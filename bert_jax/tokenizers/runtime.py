@@ -43,6 +43,15 @@ class Pieces(Protocol):
         """Which word a piece belongs to, ascending from 0."""
 
 
+class ListedPieces(NamedTuple):
+    """`Pieces` as plain lists."""
+
+    ids: list[int]
+    tokens: list[str]
+    offsets: list[tuple[int, int]]
+    word_ids: list[int | None]
+
+
 @runtime_checkable
 class Runtime(Protocol):
     """One vocabulary and its rules.

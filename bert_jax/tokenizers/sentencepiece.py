@@ -3,13 +3,13 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, groupby
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import sentencepiece
 
 from bert_jax.errors import UserError
 from bert_jax.tokenizers.library import check_specials, reserved_ids
-from bert_jax.tokenizers.runtime import Cut, Specials
+from bert_jax.tokenizers.runtime import Cut, ListedPieces, Specials
 
 SPACE = "▁"  # U+2581: how a piece writes the space before a word
 
@@ -21,13 +21,6 @@ _NAMES = (
     ("[SEP]", "</s>", "<sep>"),
     ("[MASK]", "<mask>"),
 )
-
-
-class _Pieces(NamedTuple):
-    ids: list[int]
-    tokens: list[str]
-    offsets: list[tuple[int, int]]
-    word_ids: list[int | None]
 
 
 class SentencePieceRuntime:
@@ -80,7 +73,7 @@ class SentencePieceRuntime:
         )
         self.cut: Cut = "spaces" if by_words else "nowhere"
 
-    def split(self, texts: Sequence[str], *, keep_specials: bool) -> Sequence[_Pieces]:
+    def split(self, texts: Sequence[str], *, keep_specials: bool) -> Sequence[ListedPieces]:
         """The pieces of texts, on all cores.
 
         A piece's span leaves out the space before a word, but not invisible characters that
@@ -115,8 +108,10 @@ class SentencePieceRuntime:
         for place, part in enumerate(self._special.split(text) if keep_specials else [text]):
             yield part, place % 2 == 1
 
-    def _join(self, parts: Iterable[tuple[str, bool]], found: Iterator[dict[str, Any]]) -> _Pieces:
-        pieces = _Pieces([], [], [], [])
+    def _join(
+        self, parts: Iterable[tuple[str, bool]], found: Iterator[dict[str, Any]]
+    ) -> ListedPieces:
+        pieces = ListedPieces([], [], [], [])
         start, word = 0, -1
         for part, special in parts:
             encoding: dict[str, Any] = (

@@ -141,6 +141,10 @@ def test_a_model_is_trained_with_a_vocabulary_that_exists(text: Path, tmp_path: 
         ({"--vocab-size": "many"}, "invalid int value: 'many'"),
         ({"--compare": "x"}, "--compare goes with --report"),
         ({"--report": ""}, "--report compares all types and saves none"),
+        (
+            {"--report": "", "--type": None, "--output": None, "--min-frequency": 2},
+            "--min-frequency is of some; leave it out",
+        ),
         ({"--type": "bpe", "--score": "likelihood"}, "score is a choice of wordpiece"),
     ],
     ids=str,
