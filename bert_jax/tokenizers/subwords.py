@@ -10,6 +10,7 @@ from bert_jax.tokenizers.runtime import Specials
 
 CONTINUATION = "##"
 MAX_WORDPIECE_CHARACTERS = 100  # longer words are [UNK], as in Hugging Face's tokenizers
+_UNK = Specials._fields.index("unk")
 
 
 def wordpiece_runtime(
@@ -27,19 +28,14 @@ def wordpiece_runtime(
       normalizer: see `TextRules.bert`.
       special_tokens: those of `Specials`, then further ones.
     """
-    specials = Specials(*special_tokens[:5])
-    runtime = tokenizers.Tokenizer(
-        models.WordPiece(
-            {piece: number for number, piece in enumerate(vocab)},
-            unk_token=specials.unk,
-            max_input_chars_per_word=MAX_WORDPIECE_CHARACTERS,
-            continuing_subword_prefix=CONTINUATION,
-        )
+    model = models.WordPiece(
+        _ids(vocab),
+        unk_token=special_tokens[_UNK],
+        max_input_chars_per_word=MAX_WORDPIECE_CHARACTERS,
+        continuing_subword_prefix=CONTINUATION,
     )
-    runtime.normalizer = normalizer
-    runtime.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    runtime.decoder = decoders.WordPiece(prefix=CONTINUATION)
-    return LibraryRuntime(to_json(runtime, special_tokens), specials)
+    splitter, decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece(prefix=CONTINUATION)
+    return _runtime(model, normalizer, splitter, decoder, special_tokens)
 
 
 def bpe_runtime(
@@ -60,15 +56,11 @@ def bpe_runtime(
       continuation_prefix: what pieces inside a word begin with. Without one
         decoded text has a space between all pieces.
     """
-    specials = Specials(*special_tokens[:5])
-    ids = {piece: number for number, piece in enumerate(vocab)}
     prefix = {"continuing_subword_prefix": continuation_prefix} if continuation_prefix else {}
-    runtime = tokenizers.Tokenizer(models.BPE(ids, list(merges), unk_token=specials.unk, **prefix))
-    runtime.normalizer = normalizer
-    runtime.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    if continuation_prefix:
-        runtime.decoder = decoders.WordPiece(prefix=continuation_prefix)
-    return LibraryRuntime(to_json(runtime, special_tokens), specials)
+    model = models.BPE(_ids(vocab), list(merges), unk_token=special_tokens[_UNK], **prefix)
+    decoder = decoders.WordPiece(prefix=continuation_prefix) if continuation_prefix else None
+    splitter = pre_tokenizers.BertPreTokenizer()
+    return _runtime(model, normalizer, splitter, decoder, special_tokens)
 
 
 def byte_bpe_runtime(
@@ -88,13 +80,9 @@ def byte_bpe_runtime(
       normalizer: see `TextRules.plain`.
       special_tokens: see `wordpiece_runtime`.
     """
-    runtime = tokenizers.Tokenizer(
-        models.BPE({piece: number for number, piece in enumerate(vocab)}, list(merges))
-    )
-    runtime.normalizer = normalizer
-    runtime.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    runtime.decoder = decoders.ByteLevel()
-    return LibraryRuntime(to_json(runtime, special_tokens), Specials(*special_tokens[:5]))
+    model = models.BPE(_ids(vocab), list(merges))
+    splitter = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return _runtime(model, normalizer, splitter, decoders.ByteLevel(), special_tokens)
 
 
 def byte_alphabet() -> list[str]:
@@ -105,3 +93,22 @@ def byte_alphabet() -> list[str]:
     visible = {*range(33, 127), *range(161, 173), *range(174, 256)}
     others = iter(range(256, 512))
     return [chr(byte if byte in visible else next(others)) for byte in range(256)]
+
+
+def _ids(vocab: Sequence[str]) -> dict[str, int]:
+    return {piece: number for number, piece in enumerate(vocab)}
+
+
+def _runtime(
+    model: models.Model,
+    normalizer: normalizers.Normalizer,
+    splitter: pre_tokenizers.PreTokenizer,
+    decoder: decoders.Decoder | None,
+    special_tokens: Sequence[str],
+) -> LibraryRuntime:
+    runtime = tokenizers.Tokenizer(model)
+    runtime.normalizer = normalizer
+    runtime.pre_tokenizer = splitter
+    if decoder is not None:
+        runtime.decoder = decoder
+    return LibraryRuntime(to_json(runtime, special_tokens), Specials(*special_tokens[:5]))
