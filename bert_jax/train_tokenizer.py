@@ -178,7 +178,9 @@ def _report(options: argparse.Namespace, console: Console) -> None:
             bar.update()
     rows += [_row(name, tokenizer, held_out) for name, tokenizer in others]
     size = sum(len(line.encode()) for line in held_out)
-    console.say(f"held out: {size:,} bytes in {len(held_out):,} lines that no vocabulary has seen")
+    console.say(
+        f"held out: {size:,} bytes in {len(held_out):,} lines that none of these was trained on"
+    )
     console.grid(
         ["vocabulary", "pieces", "tokens/word", "bytes/token", "words with [UNK]", "words whole"],
         rows,

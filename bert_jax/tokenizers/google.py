@@ -17,7 +17,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from bert_jax.tokenizers.library import check_specials, reserved_ids
+from bert_jax.tokenizers.library import find_specials, reserved_ids
 from bert_jax.tokenizers.runtime import Cut, ListedPieces, Specials
 
 MAX_WORD_CHARACTERS = 200
@@ -57,14 +57,11 @@ class GoogleRuntime:
         Raises:
           UserError: a special token is missing.
         """
-        self._lines = list(pieces)
+        self._lines = [piece.strip() for piece in pieces]
         # Of a piece that stands there twice the last id counts, as in Google's code.
-        self.vocab: Mapping[str, int] = {
-            piece.strip(): token_id for token_id, piece in enumerate(self._lines)
-        }
+        self.vocab: Mapping[str, int] = {piece: i for i, piece in enumerate(self._lines)}
         self._pieces = {token_id: piece for piece, token_id in self.vocab.items()}
-        self.specials = specials
-        check_specials(self.vocab, specials)
+        self.specials = find_specials(self.vocab, specials._asdict())
         self.reserved_ids = reserved_ids(self.vocab, specials)
         self._lowercase = lowercase
         self._strip_accents = strip_accents

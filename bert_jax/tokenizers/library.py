@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import tokenizers
@@ -17,12 +17,12 @@ class LibraryRuntime:
 
     compat: Literal["google"] | None = None
 
-    def __init__(self, content: str, specials: Specials | None = None):
+    def __init__(self, content: str, named: Mapping[str, str] = MappingProxyType({})):
         """Reads the content of a `tokenizer.json`.
 
         Args:
           content: kept as it is, so that saving changes no byte.
-          specials: how the special tokens are written; BERT's own way if None.
+          named: see `find_specials`.
 
         Raises:
           UserError: not such a file, or a special token is missing.
@@ -30,7 +30,7 @@ class LibraryRuntime:
         try:
             self._keeping = tokenizers.Tokenizer.from_str(content)
         except Exception as error:  # the library raises nothing more specific
-            raise UserError(f"tokenizer.json cannot be read ({error})") from None
+            raise UserError(f"the tokenizers library cannot read it ({error})") from None
         self._content = content
         # A published folder may cut to 128 tokens and fill up to them.
         self._keeping.no_truncation()
@@ -39,13 +39,15 @@ class LibraryRuntime:
         self._plain = tokenizers.Tokenizer.from_str(self._keeping.to_str())
         self._plain.encode_special_tokens = True
         self.vocab: Mapping[str, int] = self._keeping.get_vocab()
-        self.specials = specials or Specials()
-        check_specials(self.vocab, self.specials)
+        self.specials = find_specials(self.vocab, named)
         added = self._keeping.get_added_tokens_decoder()
         self.reserved_ids = reserved_ids(self.vocab, self.specials) | {
             token_id for token_id, token in added.items() if token.special
         }
         self._parts: dict[str, Any] = json.loads(content)
+        unknown = self._parts["model"].get("unk_token")
+        if unknown is not None and unknown not in self.vocab:
+            raise UserError(f"its model has {unknown} for unknown text, which is in no vocabulary")
         self.type = _type(self._parts)
         adds_words = any(not token.special for token in added.values())
         self.cut: Cut = "nowhere" if adds_words else _cut(self._parts)
@@ -70,53 +72,72 @@ class LibraryRuntime:
         return {"tokenizer.json": self._content.encode()}
 
 
-def check_specials(vocab: Mapping[str, int], specials: Specials) -> None:
-    """Refuses a vocabulary without them.
+# As they are usually written, in the order of `Specials`: by BERT, then by others.
+_NAMES = (
+    ("[PAD]", "<pad>"),
+    ("[UNK]", "<unk>"),
+    ("[CLS]", "<s>", "<cls>"),
+    ("[SEP]", "</s>", "<sep>"),
+    ("[MASK]", "<mask>"),
+)
+
+
+def find_specials(vocab: Mapping[str, int], named: Mapping[str, str]) -> Specials:
+    """The special tokens of a vocabulary.
+
+    Args:
+      vocab: the id of every piece.
+      named: how some are written, by the fields of `Specials`; the others go by
+        their usual names.
 
     Raises:
-      UserError: naming those that are missing.
+      UserError: naming those that are missing, or two that are the same.
     """
-    missing = [token for token in specials if token not in vocab]
+    found = Specials(
+        *(
+            named.get(field, next((name for name in names if name in vocab), names[0]))
+            for field, names in zip(Specials._fields, _NAMES, strict=True)
+        )
+    )
+    missing = [token for token in found if token not in vocab]
     if missing:
         raise UserError(f"the vocabulary lacks {', '.join(missing)}, which BERT cannot do without")
+    if len(set(found)) < len(found):
+        raise UserError(f"special tokens must differ; these are {', '.join(found)}")
+    return found
 
 
 def reserved_ids(vocab: Mapping[str, int], specials: Specials) -> frozenset[int]:
-    """Ids of the special tokens and of the slots for later use, `[unusedN]`."""
+    """Ids of special tokens, of slots for later use, `[unusedN]`, and of blank lines."""
     return frozenset(
         token_id
         for token, token_id in vocab.items()
-        if token in specials or token.startswith("[unused")
+        if token in specials or token.startswith("[unused") or not token
     )
 
 
-def to_json(runtime: tokenizers.Tokenizer, special_tokens: Sequence[str]) -> str:
+def to_json(
+    runtime: tokenizers.Tokenizer,
+    special_tokens: Sequence[str],
+    added: Sequence[tokenizers.AddedToken] = (),
+) -> str:
     """The content of a `tokenizer.json`, with special tokens and BERT's frame for other tools.
 
     Args:
       runtime: model and text rules.
       special_tokens: those of `Specials` first.
+      added: words to keep whole, which get the next ids if they have none.
     """
-    specials = Specials(*special_tokens[:5])
-    ids = runtime.get_vocab(with_added_tokens=False)
-    check_specials(ids, specials)
+    for token in added:  # one by one, for the ids go by the order
+        add = runtime.add_special_tokens if token.special else runtime.add_tokens
+        add([token])
+    ids = runtime.get_vocab()
+    specials = find_specials(ids, dict(zip(Specials._fields, special_tokens, strict=False)))
     runtime.post_processor = processors.BertProcessing(
         (specials.sep, ids[specials.sep]), (specials.cls, ids[specials.cls])
     )
     runtime.add_special_tokens(list(special_tokens))
     return runtime.to_str(pretty=True)
-
-
-def read_library_file(path: Path, specials: Specials | None = None) -> LibraryRuntime:
-    """The runtime in a `tokenizer.json`.
-
-    Raises:
-      UserError: not one that can be read.
-    """
-    try:
-        return LibraryRuntime(path.read_text(encoding="utf-8"), specials)
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8") from None
 
 
 def _type(parts: Mapping[str, Any]) -> str:
@@ -135,21 +156,22 @@ def _names(part: Mapping[str, Any] | None) -> list[str]:
     return [part["type"]] if steps is None else [name for step in steps for name in _names(step)]
 
 
-# Normalizers that look at one character and the marks upon it, never at a neighbour.
-_LOCAL = {"BertNormalizer", "Lowercase", "StripAccents", "NFC", "NFD", "NFKC", "NFKD"}
+# Normalizers that look at one character and the marks upon it, never at a neighbour. The
+# latter delete some, which may bring white space together.
+_KEEPING = {"Lowercase", "NFC", "NFD", "NFKC", "NFKD"}
+_DELETING = {"BertNormalizer", "StripAccents"}
 
 
 def _cut(parts: Mapping[str, Any]) -> Cut:
     """Where texts may be cut; nowhere, unless all that is done to them is known to allow it."""
-    if not _LOCAL.issuperset(_names(parts["normalizer"])):
-        return "nowhere"
+    names = set(_names(parts["normalizer"]))
     splitter = parts["pre_tokenizer"] or {}
-    if splitter.get("type") == "BertPreTokenizer":
-        return "punctuation"
-    # GPT-2's pattern gives a word the space before it.
-    if splitter.get("type") == "ByteLevel" and splitter.get("use_regex", True):
-        return "spaces"
-    return "nowhere"
+    if splitter.get("type") == "BertPreTokenizer" and names <= _KEEPING | _DELETING:
+        bert = _bert_normalizer(parts["normalizer"]) or {}
+        return "ideographs" if bert.get("handle_chinese_chars") else "punctuation"
+    # GPT-2's pattern gives a word the space before it, and other white space its own piece.
+    pattern = splitter.get("type") == "ByteLevel" and splitter.get("use_regex", True)
+    return "spaces" if pattern and names <= _KEEPING else "nowhere"
 
 
 def _rules(normalizer: Mapping[str, Any] | None) -> dict[str, object]:

@@ -120,7 +120,8 @@ def _initial_state(
     nodes["after"] = np.arange(len(nodes)) + 1
     nodes["before"][(ends - lengths)[lengths > 0]] = -1
     nodes["after"][ends[lengths > 0] - 1] = -1
-    symbols = np.full(max(num_symbols, len(ids)), -1, SYMBOL)
+    # Each merge takes a node away, so there are no more symbols than that, whatever is asked for.
+    symbols = np.full(min(max(num_symbols, len(ids)), len(ids) + len(nodes)), -1, SYMBOL)
     symbols["frequency"] = np.bincount(nodes["symbol"], nodes["weight"], len(symbols))
     none = np.zeros(0, np.int32)
     state = _State(nodes, symbols, np.zeros(0, PAIR), none, np.zeros(1, np.int64), none)

@@ -53,4 +53,5 @@ class TextRules:
 
     def _after_form(self, *steps: normalizers.Normalizer) -> normalizers.Normalizer:
         form = [] if self.unicode_form == "none" else [_FORMS[self.unicode_form]()]
-        return normalizers.Sequence([*form, *steps])
+        all_steps = [*form, *steps]
+        return all_steps[0] if len(all_steps) == 1 else normalizers.Sequence(all_steps)

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
-Cut = Literal["nowhere", "spaces", "punctuation"]
-"""Where a text may be cut without changing its pieces.
+Cut = Literal["nowhere", "spaces", "punctuation", "ideographs"]
+"""Where a text may be cut without changing its pieces; each allows what those before it do.
 
 `spaces`: before a space that stands after something else than white space.
-`punctuation`: there, and on both sides of ASCII punctuation, but not before a
-character that might combine with it.
+`punctuation`: on both sides of ASCII punctuation, unless a mark may follow that
+combines with it, as in ≠.
+`ideographs`: on both sides of those from U+4E00 to U+9FFF.
 """
 
 

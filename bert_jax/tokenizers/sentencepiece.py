@@ -3,24 +3,16 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, groupby
+from types import MappingProxyType
 from typing import Any, Literal
 
 import sentencepiece
 
 from bert_jax.errors import UserError
-from bert_jax.tokenizers.library import check_specials, reserved_ids
-from bert_jax.tokenizers.runtime import Cut, ListedPieces, Specials
+from bert_jax.tokenizers.library import find_specials, reserved_ids
+from bert_jax.tokenizers.runtime import Cut, ListedPieces
 
 SPACE = "▁"  # U+2581: how a piece writes the space before a word
-
-# The usual names, in the order of `Specials`.
-_NAMES = (
-    ("[PAD]", "<pad>"),
-    ("[UNK]", "<unk>"),
-    ("[CLS]", "<s>", "<cls>"),
-    ("[SEP]", "</s>", "<sep>"),
-    ("[MASK]", "<mask>"),
-)
 
 
 class SentencePieceRuntime:
@@ -28,12 +20,12 @@ class SentencePieceRuntime:
 
     compat: Literal["google"] | None = None
 
-    def __init__(self, model: bytes, specials: Specials | None = None):
+    def __init__(self, model: bytes, named: Mapping[str, str] = MappingProxyType({})):
         """Reads a serialized model.
 
         Args:
           model: the content of a `.model` file.
-          specials: how the special tokens are written; if None, by their usual names.
+          named: see `find_specials`.
 
         Raises:
           UserError: no unigram or BPE model, or a special token is missing.
@@ -48,8 +40,8 @@ class SentencePieceRuntime:
         self.rules: Mapping[str, object] = _rules(processor)
         self._tokens: list[str] = processor.id_to_piece(list(range(len(processor))))
         self.vocab: Mapping[str, int] = {token: i for i, token in enumerate(self._tokens)}
-        self.specials = specials or _find_specials(self.vocab, self._tokens[processor.unk_id()])
-        check_specials(self.vocab, self.specials)
+        unknown = {"unk": self._tokens[processor.unk_id()]}
+        self.specials = find_specials(self.vocab, {**unknown, **named})
         self._unk_id = self.vocab[self.specials.unk]
         self.reserved_ids = reserved_ids(self.vocab, self.specials) | {
             i
@@ -134,12 +126,6 @@ class SentencePieceRuntime:
                 pieces.word_ids.append(word)
             start += len(part)
         return pieces
-
-
-def _find_specials(vocab: Mapping[str, int], unk: str) -> Specials:
-    """The special tokens that a vocabulary has; BERT's name for one that it lacks."""
-    found = Specials(*(next((n for n in names if n in vocab), names[0]) for names in _NAMES))
-    return found if found.unk in vocab else found._replace(unk=unk)
 
 
 def _type(processor: sentencepiece.SentencePieceProcessor) -> str:

@@ -18,6 +18,7 @@ from bert_jax.tokenizers.runtime import Specials
 from bert_jax.tokenizers.sentencepiece import SPACE, SentencePieceRuntime
 
 _ERRORS_ONLY = 2  # of the library's messages
+_MAX_CHARACTERS = 1_000  # the library leaves out what has more than 4,192 bytes
 
 
 def train_sentencepiece(
@@ -38,7 +39,7 @@ def train_sentencepiece(
 
     Args:
       words: text as it is written, cut at spaces, and how often each part occurs. One of
-        more than 4,192 bytes teaches nothing, nor does a special token in one.
+        more than 1,000 characters is cut again. A special token in one teaches nothing.
       type: the kind of model.
       vocab_size: V, with the special tokens.
       rules: what the model does to text, beside deleting control characters.
@@ -59,7 +60,9 @@ def train_sentencepiece(
         sentencepiece.SentencePieceTrainer.train(
             # Words may hold tabs, which end them here; either is white space to the rules.
             sentence_iterator=(
-                word.replace("\t", " ") + f"\t{count}" for word, count in sorted(words.items())
+                word[start : start + _MAX_CHARACTERS].replace("\t", " ") + f"\t{count}"
+                for word, count in sorted(words.items())
+                for start in range(0, len(word), _MAX_CHARACTERS)
             ),
             input_format="tsv",
             model_writer=model,
@@ -82,7 +85,7 @@ def train_sentencepiece(
         )
     except RuntimeError as error:
         raise _explained(error, vocab_size, len(special_tokens)) from None
-    return SentencePieceRuntime(model.getvalue(), Specials(*special_tokens[:5]))
+    return SentencePieceRuntime(model.getvalue(), Specials(*special_tokens[:5])._asdict())
 
 
 def _explained(error: RuntimeError, vocab_size: int, num_special_tokens: int) -> Exception:

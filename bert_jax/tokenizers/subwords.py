@@ -17,6 +17,7 @@ def wordpiece_runtime(
     vocab: Sequence[str],
     normalizer: normalizers.Normalizer,
     special_tokens: Sequence[str] = Specials(),
+    added: Sequence[tokenizers.AddedToken] = (),
 ) -> LibraryRuntime:
     """WordPiece: the longest piece first, `##` before what continues a word.
 
@@ -27,6 +28,7 @@ def wordpiece_runtime(
         piece that stands there twice the last id counts.
       normalizer: see `TextRules.bert`.
       special_tokens: those of `Specials`, then further ones.
+      added: words to keep whole, see `to_json`.
     """
     model = models.WordPiece(
         _ids(vocab),
@@ -35,7 +37,7 @@ def wordpiece_runtime(
         continuing_subword_prefix=CONTINUATION,
     )
     splitter, decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece(prefix=CONTINUATION)
-    return _runtime(model, normalizer, splitter, decoder, special_tokens)
+    return _runtime(model, normalizer, splitter, decoder, special_tokens, added=added)
 
 
 def bpe_runtime(
@@ -105,10 +107,13 @@ def _runtime(
     splitter: pre_tokenizers.PreTokenizer,
     decoder: decoders.Decoder | None,
     special_tokens: Sequence[str],
+    *,
+    added: Sequence[tokenizers.AddedToken] = (),
 ) -> LibraryRuntime:
     runtime = tokenizers.Tokenizer(model)
     runtime.normalizer = normalizer
     runtime.pre_tokenizer = splitter
     if decoder is not None:
         runtime.decoder = decoder
-    return LibraryRuntime(to_json(runtime, special_tokens), Specials(*special_tokens[:5]))
+    named = dict(zip(Specials._fields, special_tokens, strict=False))
+    return LibraryRuntime(to_json(runtime, special_tokens, added), named)

@@ -127,9 +127,12 @@ class Tokenizer:
         return encoding
 
     def decode(self, ids: Iterable[int | np.integer]) -> str:
-        """Readable text; [CLS], [SEP] and [PAD] are left out, [MASK] and [UNK] stay."""
-        silent = {self.pad_id, self.cls_id, self.sep_id}
-        return self.runtime.decode([int(token_id) for token_id in ids if token_id not in silent])
+        """Readable text; [CLS], [SEP] and [PAD] are left out, [MASK] and [UNK] stay.
+
+        Ids that the vocabulary leaves out have no text.
+        """
+        shown = self._tokens.keys() - {self.pad_id, self.cls_id, self.sep_id}
+        return self.runtime.decode([int(token_id) for token_id in ids if token_id in shown])
 
     def token(self, token_id: int | np.integer) -> str:
         """The piece with that id, an empty string for an id that the vocabulary leaves out."""
@@ -143,8 +146,12 @@ class Tokenizer:
         """
         check_replaceable(folder)
         runtime = self.runtime
+        files = runtime.files()
         config = {
-            "tokenizer_class": "PreTrainedTokenizerFast",
+            # What Hugging Face's tools make of the folder. They read Google's by its vocab.txt,
+            # and are told to make segment ids, which these tools else leave out.
+            "tokenizer_class": "BertTokenizer" if runtime.compat else "PreTrainedTokenizerFast",
+            "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
             "type": runtime.type,
             **runtime.rules,
             **{
@@ -153,11 +160,11 @@ class Tokenizer:
             },
         }
         with new_folder(folder) as building:
-            for name, content in runtime.files().items():
-                write_file(building / name, content)
-            if runtime.type == "wordpiece":
+            if runtime.type == "wordpiece" and "vocab.txt" not in files:
                 lines = (self.token(token_id) + "\n" for token_id in range(self.vocab_size))
                 write_file(building / "vocab.txt", "".join(lines))
+            for name, content in files.items():
+                write_file(building / name, content)
             write_file(
                 building / "tokenizer_config.json",
                 json.dumps(config, indent=2, ensure_ascii=False) + "\n",

@@ -73,6 +73,15 @@ class Recipe:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if self.alphabet_limit is not None and self.alphabet_limit < 1:
             raise UserError(f"alphabet_limit is {self.alphabet_limit}; it must be at least 1")
+        if self.vocab_size >= 1 << 31:
+            raise UserError(f"vocab_size is {self.vocab_size}; ids are 32 bits wide")
+        if self.num_unused >= self.vocab_size:
+            raise UserError(f"{self.num_unused} unused slots leave no room in {self.vocab_size}")
+        self._check_family()
+        self._check_texts()
+
+    def _check_family(self) -> None:
+        """Refuses what the family has no use for."""
         if self.score != "frequency" and self.type != "wordpiece":
             raise UserError(f"score is a choice of wordpiece; {self.type} goes by its own rule")
         if self.continuation_prefix and self.type != "bpe":
@@ -81,14 +90,21 @@ class Recipe:
             raise UserError(f"SentencePiece knows no min_frequency; leave it out for {self.type}")
         if self.alphabet_limit is not None and self.type == "byte_bpe":
             raise UserError("the alphabet of byte_bpe is the 256 bytes; leave out alphabet_limit")
-        repeated = [token for token, count in Counter(self.all_special_tokens).items() if count > 1]
-        if repeated or "" in self.all_special_tokens:
-            raise UserError(f"special_tokens are repeated or empty: {', '.join(repeated)!r}")
+
+    def _check_texts(self) -> None:
+        """Refuses texts that no vocabulary can hold."""
+        for token, count in Counter(self.all_special_tokens).items():
+            # One with white space would be two lines, or none, of a vocab.txt.
+            if count > 1 or not token or not token.isprintable() or " " in token:
+                raise UserError(f"special token {token!r} is repeated, empty or not printable")
+        prefix = self.continuation_prefix
+        if not prefix.isprintable() or any(map(str.isalnum, prefix)) or " " in prefix:
+            raise UserError(f"continuation_prefix is {prefix!r}; use marks alone, such as ##")
 
     @property
     def cut(self) -> Cut:
         """Where text may be cut without changing its words."""
-        return "punctuation" if self.type in ("wordpiece", "bpe") else "spaces"
+        return "ideographs" if self.type in ("wordpiece", "bpe") else "spaces"
 
     @property
     def rules(self) -> TextRules:
@@ -191,8 +207,9 @@ def _learn(
     room = recipe.vocab_size - len(special_tokens)
     if len(alphabet) > room:
         raise UserError(
-            f"vocab_size {recipe.vocab_size} is too small: the text has {len(alphabet)} "
-            f"different characters, so it takes at least {len(alphabet) + len(special_tokens)}"
+            f"vocab_size {recipe.vocab_size} is too small: there are {len(alphabet)} different "
+            f"characters and {len(special_tokens)} special tokens, so it takes at least "
+            f"{len(alphabet) + len(special_tokens)}"
         )
     on_pieces(len(special_tokens) + len(alphabet))
     symbols, merges = learn_merges(

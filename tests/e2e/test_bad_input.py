@@ -138,7 +138,7 @@ def test_a_disk_that_fills(shell, tmp_path: Path) -> None:  # type: ignore[no-un
 def test_a_vocabulary_that_the_text_cannot_fill(debug: Run, tmp_path: Path) -> None:
     text = source(tmp_path, b"A dog ran.\n\nIt ate the dog.\n")
     assert "is more than this text supports" in debug(text)
-    assert "is too small: the text has" in debug(text, "--config.tokenizer.vocab_size=9")
+    assert "is too small: there are" in debug(text, "--config.tokenizer.vocab_size=9")
 
 
 def test_a_first_try_that_failed_is_not_in_the_way(debug: Run, tmp_path: Path) -> None:

@@ -91,7 +91,9 @@ def test_the_report_shows_all_families_side_by_side(
     capsys.readouterr()
     run("--report", "--vocab-size", 280, "--compare", other, path)
     held_out, header, *rows = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"held out: [\d,]+ bytes in 20 lines that no vocabulary has seen", held_out)
+    assert re.fullmatch(
+        r"held out: [\d,]+ bytes in 20 lines that none of these was trained on", held_out
+    )
     columns = ["vocabulary", "pieces", "tokens/word", "bytes/token", "words with [UNK]"]
     assert re.split(r"  +", header) == [*columns, "words whole"]
     cells = [re.split(r"  +", row) for row in rows]
@@ -132,7 +134,7 @@ def test_a_model_is_trained_with_a_vocabulary_that_exists(text: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"--vocab-size": 10}, "vocab_size 10 is too small: the text has"),
+        ({"--vocab-size": 10}, "vocab_size 10 is too small: there are"),
         ({"--vocab-size": 50_000}, "vocab_size 50000 is more than this text supports"),
         ({"--workers": 0}, "--workers is 0; it must be at least 1"),
         ({"--type": None}, "--type and --output are required, or else --report"),

@@ -1,6 +1,7 @@
 """Cutting text into chunks and numbering the distinct ones."""
 
 import unicodedata
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from bert_jax.tokenizers.chunks import Chunks, concatenated
 from bert_jax.tokenizers.runtime import Cut
 
 # Spaces of many kinds, and characters whose UTF-8 ends like theirs.
-TEXT = st.text("ab .'-(\t\n\x1c\x85\xa0\u1680\u2000\u200b\u2013\u2028\u202f\u205f\u3000é가😀\u0338")
+TEXT = st.text(
+    "ab .'-(\t\n\x1c\x85\xa0\u1680\u2000\u200b\u2013\u2028\u202f\u205f\u3000é가😀\u0338中文="
+)
 TEXTS = st.lists(TEXT, max_size=8)
 
 
@@ -51,11 +54,23 @@ def test_a_space_after_anything_else_is_a_cut(character: str) -> None:
 
 
 def test_a_mark_that_may_combine_with_punctuation_stays_with_it() -> None:
-    assert chunks_of(["a=\u0338b"], "punctuation") == [["a", "=\u0338b"]]
+    """It could make a letter of both, which is then one word with those beside it."""
+    assert chunks_of(["a=\u0338b", "a=", "a=b"], "punctuation") == [
+        ["a=\u0338b"],
+        ["a", "="],
+        ["a", "=", "b"],
+    ]
     assert unicodedata.normalize("NFC", "=\u0338") == "≠"
 
 
-@pytest.mark.parametrize("cut", ["nowhere", "spaces", "punctuation"])
+def test_ideographs_stand_alone_where_told() -> None:
+    text = "漢字とかな、Ext. \u4dbf\u4e00\u9fff\ua000 a中(文\u0301"
+    pieces = ["漢", "字", "とかな、Ext", ".", " \u4dbf", "\u4e00", "\u9fff", "\ua000", " a"]
+    assert chunks_of([text], "ideographs") == [[*pieces, "中", "(", "文", "\u0301"]]
+    assert len(chunks_of([text], "punctuation")[0]) == 4
+
+
+@pytest.mark.parametrize("cut", get_args(Cut))
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(TEXTS)
 def test_chunks_make_up_the_texts(cut: Cut, texts: list[str]) -> None:

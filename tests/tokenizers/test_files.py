@@ -89,6 +89,7 @@ def test_a_folder_holds_what_other_tools_look_for(tmp_path: Path) -> None:
     config = json.loads((folder / "tokenizer_config.json").read_text())
     assert config["mask_token"] == "[MASK]"
     assert config["pad_token"] == "[PAD]"
+    assert "token_type_ids" in config["model_input_names"]  # else pairs are one segment there
     runtime = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     assert runtime.encode("a", "city").ids == make_tokenizer().encode("a", "city").ids
 
@@ -112,7 +113,7 @@ def test_the_hash_is_of_all_that_decides_ids() -> None:
 
 
 def test_google_s_rules_are_saved_with_the_vocabulary(tmp_path: Path) -> None:
-    write_vocab(tmp_path / "published", [*Specials(), "οδος", "οδοσ", "a"])
+    write_vocab(tmp_path / "published", [*Specials(), "οδος", "οδοσ", "a", "b\u3000"])
     google = load_tokenizer(tmp_path / "published", compat="google")
     default = load_tokenizer(tmp_path / "published")
     assert google.hash != default.hash
@@ -166,6 +167,7 @@ def test_an_id_is_the_number_of_its_line(tmp_path: Path, compat: Compat | None) 
     tokenizer = load_tokenizer(write_vocab(tmp_path / "v", pieces), compat)
     assert tokenizer.encode("a b c d e").ids[1:-1] == [5, 7, 9, 11, 14]
     assert tokenizer.vocab_size == 15
+    assert 13 not in tokenizer.ordinary_ids  # the blank line
 
 
 def test_line_ends_of_windows_and_a_mark_at_the_start_are_no_pieces(tmp_path: Path) -> None:
@@ -180,6 +182,31 @@ def test_line_ends_of_windows_and_a_mark_at_the_start_are_no_pieces(tmp_path: Pa
 def test_of_a_line_that_stands_twice_the_last_counts(tmp_path: Path, compat: Compat | None) -> None:
     folder = write_vocab(tmp_path / "v", [*Specials(), "a", "b", "a", "c"])
     assert load_tokenizer(folder, compat).encode("a b c").ids[1:-1] == [7, 6, 8]
+
+
+def test_special_tokens_may_be_named_in_part_or_in_a_file_of_their_own(tmp_path: Path) -> None:
+    pieces = ["[PAD]", "<unk>", "[CLS]", "[SEP]", "<m>", "a"]
+    folder = write_vocab(tmp_path / "v", pieces, mask_token="<m>")
+    assert load_tokenizer(folder).encode("a <m> q").ids == [2, 5, 4, 1, 3]
+    (folder / "tokenizer_config.json").unlink()
+    (folder / "special_tokens_map.json").write_text('{"mask_token": "<m>"}')
+    assert load_tokenizer(folder).mask_id == 4
+
+
+def test_words_that_were_added_are_kept_whole(tmp_path: Path) -> None:
+    pieces = [*Specials(), "co", "##vid", "##x", "a"]
+    names = {"9": {"content": "[NEW]", "special": True}, "10": {"content": "covidx"}}
+    for config, file in ((names, {}), ({}, {"[NEW]": 9, "covidx": 10})):
+        folder = write_vocab(tmp_path / f"v{len(file)}", pieces, added_tokens_decoder=config)
+        (folder / "added_tokens.json").write_text(json.dumps(file))
+        tokenizer = load_tokenizer(folder)
+        assert tokenizer.encode("a covidx [NEW]").ids == [2, 8, 10, 9, 3]
+        assert tokenizer.vocab_size == 11
+        tokenizer.save(tmp_path / "saved")
+        assert load_tokenizer(tmp_path / "saved").hash == tokenizer.hash
+    (folder / "added_tokens.json").write_text('{"late": 12}')
+    with pytest.raises(UserError, match=r"added words have the ids \[12\], after 9 pieces"):
+        load_tokenizer(folder)
 
 
 def test_special_tokens_are_written_as_the_config_says(tmp_path: Path) -> None:
@@ -289,10 +316,10 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        ("tokenizer.json", b"", "tokenizer.json cannot be read"),
-        ("tokenizer.json", b"{}", "tokenizer.json cannot be read"),
-        ("tokenizer.json", b"not json", "tokenizer.json cannot be read"),
-        ("tokenizer.json", b'{"model": 3}', "tokenizer.json cannot be read"),
+        ("tokenizer.json", b"", "tokenizer.json: the tokenizers library cannot read"),
+        ("tokenizer.json", b"{}", "tokenizer.json: the tokenizers library cannot read"),
+        ("tokenizer.json", b"not json", "tokenizer.json: the tokenizers library cannot read"),
+        ("tokenizer.json", b'{"model": 3}', "tokenizer.json: the tokenizers library cannot read"),
         ("tokenizer.json", b"\xff\xfe", "tokenizer.json: not UTF-8, byte 0"),
         ("vocab.txt", b"", "vocab.txt: no piece in it"),
         ("vocab.txt", b"\n\n", "vocab.txt: no piece in it"),
@@ -316,6 +343,34 @@ def test_a_damaged_config_is_refused(tmp_path: Path, content: str) -> None:
     (folder / "tokenizer_config.json").write_text(content)
     with pytest.raises(UserError, match=r"tokenizer_config.json is not"):
         load_tokenizer(folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        ({"do_lower_case": 1}, "do_lower_case is 1; it must be true or false"),
+        ({"strip_accents": "no"}, "strip_accents is 'no'; it must be"),
+        ({"compat": "goofy"}, "compat is 'goofy'"),
+        ({"sep_token": "[PAD]", "pad_token": "[PAD]"}, "special tokens must differ"),
+    ],
+)
+def test_a_config_that_makes_no_sense_is_refused(
+    tmp_path: Path, config: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(UserError, match=complaint):
+        load_tokenizer(write_vocab(tmp_path / "v", [*Specials(), "a"], **config))
+
+
+def test_a_switch_that_is_null_says_nothing(tmp_path: Path) -> None:
+    null = {"do_lower_case": None, "tokenize_chinese_chars": None}
+    folder = write_vocab(tmp_path / "v", [*Specials(), "a", "中"], **null)
+    assert load_tokenizer(folder).encode("A中").ids == [2, 5, 6, 3]
+
+
+def test_rules_that_google_s_code_does_not_have_are_not_dropped(tmp_path: Path) -> None:
+    make_tokenizer().save(tmp_path / "ours")
+    with pytest.raises(UserError, match=r"this vocabulary has others \(Unicode form nfc"):
+        load_tokenizer(tmp_path / "ours", compat="google")
 
 
 @pytest.mark.parametrize("missing", Specials())

@@ -213,7 +213,7 @@ def test_special_tokens_go_by_usual_names_and_must_be_there() -> None:
     with pytest.raises(UserError, match=r"^the vocabulary lacks \[PAD\], \[MASK\], which BERT"):
         made_elsewhere("low", pad_id=-1, control_symbols=[])
     with pytest.raises(UserError, match=r"lacks \[SEP\], which"):
-        SentencePieceRuntime(runtime.files()["spm.model"], runtime.specials._replace(sep="[SEP]"))
+        SentencePieceRuntime(runtime.files()["spm.model"], {"sep": "[SEP]"})
 
 
 @each_type

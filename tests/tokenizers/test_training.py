@@ -239,8 +239,9 @@ def test_a_vocabulary_larger_than_the_text_gives_is_refused_with_the_most() -> N
     with pytest.raises(UserError, match=r"vocab_size 1000 is more .* gives 14 pieces"):
         train(words, 1000)
     assert train(words, 14).vocab_size == 14
-    with pytest.raises(UserError, match="vocab_size 15 is more"):
-        train(words, 15)
+    for size in (15, 2**31 - 1):
+        with pytest.raises(UserError, match=f"vocab_size {size} is more"):
+            train(words, size)
 
 
 def test_a_special_token_that_is_a_word_is_refused() -> None:
@@ -259,7 +260,15 @@ def test_a_special_token_that_is_a_word_is_refused() -> None:
         ({"continuation_prefix": "##"}, "continuation_prefix is a choice of bpe"),
         ({"type": "unigram", "min_frequency": 2}, "SentencePiece knows no min_frequency"),
         ({"type": "byte_bpe", "alphabet_limit": 9}, "the 256 bytes"),
-        ({"special_tokens": ["[MASK]"]}, r"repeated or empty: '\[MASK\]'"),
+        ({"special_tokens": ["[MASK]"]}, r"special token '\[MASK\]' is repeated"),
+        ({"special_tokens": ["a\nb"]}, "is repeated, empty or not printable"),
+        ({"special_tokens": ["[A B]"]}, "is repeated, empty or not printable"),
+        ({"special_tokens": [""]}, "is repeated, empty or not printable"),
+        ({"special_tokens": ["\udcff"]}, "is repeated, empty or not printable"),
+        ({"type": "bpe", "continuation_prefix": "a"}, "use marks alone"),
+        ({"type": "bpe", "continuation_prefix": "\udcff"}, "use marks alone"),
+        ({"num_unused": 10**12}, "unused slots leave no room in 100"),
+        ({"vocab_size": 10**20}, "ids are 32 bits wide"),
     ],
     ids=str,
 )
