@@ -22,6 +22,7 @@ FLOORS: list[list[str]] = [
         "tokenizers",
         "model.sizes",
         "data.keyed_random",
+        "data.chunking",
         "data.masking",
         "data.pairs",
         "data.sentences",

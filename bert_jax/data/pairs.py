@@ -12,18 +12,23 @@ same document (the original gives up after ten tries and keeps the wrong label).
 """
 
 import dataclasses
-from bisect import bisect_left, bisect_right
 
 import numpy as np
 from jaxtyping import Int, Integer, UInt64
 
-from bert_jax.data.keyed_random import Stream, random_bits, uniform
+from bert_jax.data.chunking import (
+    CUT_A,
+    CUT_B,
+    SHORT,
+    SHORT_LENGTH,
+    pair_chunks,
+    single_chunks,
+)
+from bert_jax.data.keyed_random import Stream, fold, random_bits, uniform
 from bert_jax.errors import UserError
 
-IS_NEXT, RANDOM_NEXT = 0, 1  # as in Google's run_pretraining.py L288 and Hugging Face
-
-# The draws of one chunk, all keyed by its first sentence.
-_SPLIT, _NEXT, _DOCUMENT, _SENTENCE, _SHORT, _SHORT_LENGTH, _CUT_A, _CUT_B = range(8)
+# Of a plan, and of its examples' keys.
+_COLUMNS = (np.int64, np.int32, np.int64, np.int32, np.int8, np.uint64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Sentences:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The examples of one epoch, in corpus order; every array is int64 [E].
+    """The examples of one epoch, in corpus order; every array is [E].
 
     Segments are runs of tokens `start : start + length`; `b_length` is 0 where
     examples have one segment only.
@@ -114,9 +119,9 @@ class Pairs:
         keys, uncut = self.fill(sentences, documents, seed=seed, epoch=epoch)
         cut_a, cut_b = excess(uncut.a_length, uncut.b_length, self.max_tokens)
         return Plan(
-            a_start=uncut.a_start + front_cuts(cut_a, keys, _CUT_A),
+            a_start=uncut.a_start + front_cuts(cut_a, keys, CUT_A),
             a_length=uncut.a_length - cut_a,
-            b_start=uncut.b_start + front_cuts(cut_b, keys, _CUT_B),
+            b_start=uncut.b_start + front_cuts(cut_b, keys, CUT_B),
             b_length=uncut.b_length - cut_b,
             label=uncut.label,
         )
@@ -133,87 +138,25 @@ class Pairs:
 
         See `plan` for the arguments.
         """
-        keys = random_bits(seed, Stream.PAIRS, epoch, np.arange(len(sentences.offsets) - 1))
-        first_sentences = sentences.documents[documents]
-        targets = self._targets(keys[first_sentences])
-        spans = zip(
-            first_sentences.tolist(), sentences.documents[documents + 1].tolist(), strict=True
-        )
-        chunk = _pair_chunks if self.nsp else _single_chunks
-        rows = chunk(sentences.offsets.tolist(), list(spans), targets.tolist(), keys)
-        columns = np.array(rows, np.int64).reshape(-1, 6).T
-        return keys[columns[0]], Plan(*columns[1:])
+        firsts, lasts = sentences.documents[documents], sentences.documents[documents + 1]
+        epoch_bits = random_bits(seed, Stream.PAIRS, epoch)
+        targets = self._targets(fold(epoch_bits, firsts.astype(np.uint64)))
+        tokens = sentences.offsets[lasts] - sentences.offsets[firsts]
+        # Each chunk takes a sentence, or `target` tokens of a longer one.
+        most = int((lasts - firsts + (0 if self.nsp else tokens // targets)).sum())
+        # Memory that is never written to is never taken.
+        rows = tuple(np.empty(most, dtype) for dtype in _COLUMNS)
+        cut = pair_chunks if self.nsp else single_chunks
+        count = cut(sentences.offsets, firsts, lasts, targets, np.uint64(epoch_bits), rows)
+        *columns, keys = (column[:count] for column in rows)
+        return keys, Plan(*columns)
 
     def _targets(self, document_keys: UInt64[np.ndarray, " D"]) -> Int[np.ndarray, " D"]:
         """How long the chunks of each document should be; drawn once a document."""
         shortest = 2 if self.nsp else 1
-        lengths = uniform(document_keys, _SHORT_LENGTH) * (self.max_tokens - shortest + 1)
-        short = uniform(document_keys, _SHORT) < self.short_seq_prob
+        lengths = uniform(document_keys, SHORT_LENGTH) * (self.max_tokens - shortest + 1)
+        short = uniform(document_keys, SHORT) < self.short_seq_prob
         return np.where(short, shortest + lengths.astype(np.int64), self.max_tokens)
-
-
-def _pair_chunks(
-    offsets: list[int],
-    spans: list[tuple[int, int]],
-    targets: list[int],
-    keys: UInt64[np.ndarray, " S"],
-) -> list[tuple[int, int, int, int, int, int]]:
-    """Rows of (first sentence, A start, A length, B start, B length, label), uncut.
-
-    Plain lists and bisection: a Python loop over examples, not over sentences.
-    """
-    split, is_random, which_document, which_sentence = (
-        uniform(keys, kind).tolist() for kind in (_SPLIT, _NEXT, _DOCUMENT, _SENTENCE)
-    )
-    rows = []
-    for number, ((first, document_end), target) in enumerate(zip(spans, targets, strict=True)):
-        sentence = first
-        while sentence < document_end:
-            start = offsets[sentence]
-            end = min(bisect_left(offsets, start + target, sentence + 1), document_end)
-            # A takes at least one sentence and leaves at least one for B, if there are two.
-            a_end = sentence + 1 + int(split[sentence] * max(1, end - sentence - 1))
-            a_length = offsets[a_end] - start
-            if end == a_end or is_random[sentence] < 0.5:
-                # Uniform over the other documents, by skipping this one.
-                other = int(which_document[sentence] * (len(spans) - 1))
-                b_first, b_last = spans[other + (other >= number)]
-                b = b_first + int(which_sentence[sentence] * (b_last - b_first))
-                wanted = max(1, target - a_length)
-                b_end = min(bisect_left(offsets, offsets[b] + wanted, b + 1), b_last)
-                row = (offsets[b], offsets[b_end] - offsets[b], RANDOM_NEXT)
-                following = a_end  # the sentences that B would have had are used again
-            else:
-                row = (offsets[a_end], offsets[end] - offsets[a_end], IS_NEXT)
-                following = end
-            rows.append((sentence, start, a_length, *row))
-            sentence = following
-    return rows
-
-
-def _single_chunks(
-    offsets: list[int],
-    spans: list[tuple[int, int]],
-    targets: list[int],
-    keys: UInt64[np.ndarray, " S"],  # noqa: ARG001 - nothing is drawn without pairs
-) -> list[tuple[int, int, int, int, int, int]]:
-    """The same rows for one segment: as many whole sentences as fit, or pieces of a long one."""
-    rows = []
-    for (first, document_end), target in zip(spans, targets, strict=True):
-        sentence = first
-        while sentence < document_end:
-            start = offsets[sentence]
-            end = min(bisect_right(offsets, start + target, sentence + 1) - 1, document_end)
-            if end == sentence:  # a sentence too long for a row makes several
-                end = sentence + 1
-                pieces = range(start, offsets[end], target)
-            else:
-                pieces = range(start, start + 1)
-            for piece in pieces:
-                length = min(target, offsets[end] - piece)
-                rows.append((sentence, piece, length, piece, 0, IS_NEXT))
-            sentence = end
-    return rows
 
 
 def excess(

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from bert_jax.data.batches import Batch, Batches
+from bert_jax.data.chunking import IS_NEXT
 from bert_jax.data.corpus import Corpus, write_corpus
 from bert_jax.data.masking import Masking
-from bert_jax.data.pairs import IS_NEXT, Pairs
+from bert_jax.data.pairs import Pairs
 from bert_jax.errors import UserError
 from bert_jax.tokenizers import Tokenizer
 from bert_jax.tokenizers.counting import count_chunks

@@ -1,0 +1,100 @@
+"""Cutting documents into chunks of whole sentences: the compiled loops of `bert_jax.data.pairs`.
+
+Both functions write examples into arrays that the caller made large enough, and
+return how many there are. Every draw is keyed by the first sentence of its chunk.
+"""
+
+from typing import no_type_check
+
+import numpy as np
+from numba import njit
+
+from bert_jax.data.keyed_random import draw, fold
+
+IS_NEXT, RANDOM_NEXT = 0, 1  # as in Google's run_pretraining.py L288 and Hugging Face
+
+# The draws of one chunk.
+SPLIT, NEXT, DOCUMENT, SENTENCE, SHORT, SHORT_LENGTH, CUT_A, CUT_B = range(8)
+
+
+@njit(cache=True)
+@no_type_check
+def pair_chunks(offsets, firsts, lasts, targets, epoch_bits, rows):
+    """Chunks in two segments, not cut to fit yet.
+
+    Args:
+      offsets: first token of each sentence.
+      firsts: first sentence of each document.
+      lasts: the sentence after its last.
+      targets: how many tokens a chunk of it should have.
+      epoch_bits: `random_bits` of what decides the epoch.
+      rows: the arrays of a `Plan`, and the keys of the examples.
+    """
+    a_start, a_length, b_start, b_length, label, keys = rows
+    row = 0
+    for number in range(len(firsts)):
+        sentence, target = firsts[number], targets[number]
+        while sentence < lasts[number]:
+            key = fold(epoch_bits, np.uint64(sentence))
+            start = offsets[sentence]
+            end = _first_at_least(offsets, sentence + 1, lasts[number], start + target)
+            # A takes at least one sentence and leaves at least one for B, if there are two.
+            a_end = sentence + 1 + int(draw(key, SPLIT) * max(1, end - sentence - 1))
+            a_start[row], a_length[row] = start, offsets[a_end] - start
+            if end == a_end or draw(key, NEXT) < 0.5:
+                # Uniform over the other documents, by skipping this one.
+                other = int(draw(key, DOCUMENT) * (len(firsts) - 1))
+                other += other >= number
+                b_first, b_last = firsts[other], lasts[other]
+                b = b_first + int(draw(key, SENTENCE) * (b_last - b_first))
+                wanted = max(1, target - a_length[row])
+                b_end = _first_at_least(offsets, b + 1, b_last, offsets[b] + wanted)
+                label[row] = RANDOM_NEXT
+                sentence = a_end  # the sentences that B would have had are used again
+            else:
+                b, b_end = a_end, end
+                label[row] = IS_NEXT
+                sentence = end
+            b_start[row], b_length[row] = offsets[b], offsets[b_end] - offsets[b]
+            keys[row] = key
+            row += 1
+    return row
+
+
+@njit(cache=True)
+@no_type_check
+def _first_at_least(offsets, sentence, last, token):
+    """The first sentence from `sentence` on that begins at `token` or later, at most `last`."""
+    while sentence < last and offsets[sentence] < token:
+        sentence += 1
+    return sentence
+
+
+@njit(cache=True)
+@no_type_check
+def single_chunks(offsets, firsts, lasts, targets, epoch_bits, rows):
+    """Chunks in one segment: as many whole sentences as fit, or pieces of a long one.
+
+    Arguments as for `pair_chunks`.
+    """
+    a_start, a_length, b_start, b_length, label, keys = rows
+    row = 0
+    for number in range(len(firsts)):
+        sentence, target = firsts[number], targets[number]
+        while sentence < lasts[number]:
+            key = fold(epoch_bits, np.uint64(sentence))
+            end = _first_at_least(
+                offsets, sentence + 1, lasts[number], offsets[sentence] + target + 1
+            )
+            if offsets[end] > offsets[sentence] + target and end > sentence + 1:
+                end -= 1
+            # A sentence too long for a row makes several.
+            for piece in range(offsets[sentence], offsets[end], target):
+                a_start[row] = b_start[row] = piece
+                a_length[row] = min(target, offsets[end] - piece)
+                b_length[row] = 0
+                label[row] = IS_NEXT
+                keys[row] = key
+                row += 1
+            sentence = end
+    return row
