@@ -1,7 +1,8 @@
 """Cutting documents into chunks of whole sentences: the compiled loops of `bert_jax.data.pairs`.
 
-Both functions write examples into arrays that the caller made large enough, and
-return how many there are. Every draw is keyed by the first sentence of its chunk.
+`pair_chunks` and `single_chunks` write examples into arrays that the caller made
+large enough, and return how many there are. Every draw is keyed by the first
+sentence of its chunk.
 """
 
 from typing import no_type_check
@@ -98,3 +99,42 @@ def single_chunks(offsets, firsts, lasts, targets, epoch_bits, rows):
                 row += 1
             sentence = end
     return row
+
+
+@njit(cache=True)
+@no_type_check
+def excess(a_lengths, b_lengths, max_tokens):
+    """How many tokens A and B lose to fit together into `max_tokens`, for each example.
+
+    `truncate_seq_pair` (google-research/bert, create_pretraining_data.py L418) takes
+    one token at a time from the longer segment, from B if they are equal; this is
+    where that ends.
+    """
+    cut_a, cut_b = np.zeros_like(a_lengths), np.zeros_like(b_lengths)
+    for row in range(len(a_lengths)):
+        a, b = a_lengths[row], b_lengths[row]
+        too_many = max(a + b - max_tokens, 0)
+        uneven = min(too_many, abs(a - b))
+        cut_a[row] = (uneven if a > b else 0) + (too_many - uneven) // 2
+        cut_b[row] = too_many - cut_a[row]
+    return cut_a, cut_b
+
+
+@njit(cache=True)
+@no_type_check
+def front_cuts(lost, keys, kind):
+    """How many of the tokens that a segment loses are taken off its front, for each example.
+
+    A fair coin decides for each token, here a bit of a random word, so the count
+    is exactly binomial.
+    """
+    counts = np.zeros_like(lost)
+    for row in range(len(lost)):
+        bits_of_kind = fold(fold(np.uint64(0), keys[row]), np.uint64(kind))
+        for word in range((lost[row] + 63) // 64):
+            unused = max(64 - (lost[row] - 64 * word), 0)
+            bits = fold(bits_of_kind, np.uint64(word)) >> np.uint64(unused)
+            while bits > 0:
+                bits &= bits - np.uint64(1)  # without its lowest one
+                counts[row] += 1
+    return counts

@@ -16,6 +16,7 @@ import json
 import os
 from array import array
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -276,9 +277,12 @@ def _check(folder: Path, manifest: dict[str, Any], tokenizer: Tokenizer) -> None
             f"{folder} was made with tokenizer {manifest['tokenizer_hash'][:12]}, the run has "
             f"{tokenizer.hash[:12]}; {_REMEDY}"
         )
-    for shard in manifest["shards"]:
-        for name, expected in shard["files"].items():
-            if not (folder / name).is_file():
-                raise UserError(f"{folder / name} is missing; {_REMEDY}")
-            if _sha256(folder / name) != expected:
+    files = {name: sum_ for shard in manifest["shards"] for name, sum_ in shard["files"].items()}
+    for name in files:
+        if not (folder / name).is_file():
+            raise UserError(f"{folder / name} is missing; {_REMEDY}")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        sums = pool.map(_sha256, (folder / name for name in files))
+        for (name, expected), found in zip(files.items(), sums, strict=True):
+            if found != expected:
                 raise UserError(f"{folder / name} is damaged (its checksum differs); {_REMEDY}")

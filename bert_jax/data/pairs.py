@@ -21,6 +21,8 @@ from bert_jax.data.chunking import (
     CUT_B,
     SHORT,
     SHORT_LENGTH,
+    excess,
+    front_cuts,
     pair_chunks,
     single_chunks,
 )
@@ -157,36 +159,3 @@ class Pairs:
         lengths = uniform(document_keys, SHORT_LENGTH) * (self.max_tokens - shortest + 1)
         short = uniform(document_keys, SHORT) < self.short_seq_prob
         return np.where(short, shortest + lengths.astype(np.int64), self.max_tokens)
-
-
-def excess(
-    a_length: Int[np.ndarray, " E"], b_length: Int[np.ndarray, " E"], max_tokens: int
-) -> tuple[Int[np.ndarray, " E"], Int[np.ndarray, " E"]]:
-    """How many tokens A and B lose to fit together into `max_tokens`.
-
-    `truncate_seq_pair` (L418) takes one token at a time from the longer segment,
-    from B if they are equal; this is where that ends.
-    """
-    too_many = np.maximum(a_length + b_length - max_tokens, 0)
-    uneven = np.minimum(too_many, np.abs(a_length - b_length))
-    rest = too_many - uneven
-    cut_a = np.where(a_length > b_length, uneven, 0) + rest // 2
-    return cut_a, too_many - cut_a
-
-
-def front_cuts(
-    lost: Int[np.ndarray, " E"], keys: UInt64[np.ndarray, " E"], draw: int
-) -> Int[np.ndarray, " E"]:
-    """How many of the tokens that a segment loses are taken off its front.
-
-    A fair coin decides for each token, here a bit of a random word, so the count
-    is exactly binomial.
-    """
-    count = np.zeros(len(lost), np.int64)
-    for word in range(-(-int(lost.max(initial=0)) // 64)):
-        left = np.clip(lost - 64 * word, 0, 64)
-        rows = np.flatnonzero(left)
-        bits = random_bits(keys[rows], draw, word)
-        unused = (64 - left[rows]).astype(np.uint64)
-        count[rows] += np.bitwise_count(bits >> unused)
-    return count

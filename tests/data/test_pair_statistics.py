@@ -12,9 +12,8 @@ from pair_cases import (
     within_four_sigma,
 )
 
-from bert_jax.data.chunking import IS_NEXT, RANDOM_NEXT
+from bert_jax.data.chunking import IS_NEXT, RANDOM_NEXT, front_cuts
 from bert_jax.data.keyed_random import random_bits
-from bert_jax.data.pairs import front_cuts
 
 # Coins.
 

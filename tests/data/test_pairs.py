@@ -16,8 +16,8 @@ from pair_cases import (
     within_four_sigma,
 )
 
-from bert_jax.data.chunking import IS_NEXT, RANDOM_NEXT
-from bert_jax.data.pairs import Pairs, excess
+from bert_jax.data.chunking import IS_NEXT, RANDOM_NEXT, excess
+from bert_jax.data.pairs import Pairs
 from bert_jax.errors import UserError
 
 # Documents by the lengths of their sentences; some sentences are longer than a row.
