@@ -17,7 +17,7 @@ import os
 from array import array
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -213,10 +213,11 @@ class Corpus:
         self._continues = load("continues")
         self._shard_starts = np.cumsum([0, *map(len, self._tokens)])
         self.sentences = Sentences(
-            offsets=np.cumsum(np.concatenate([[0], *load("sentences")]), dtype=np.int64),
-            documents=np.cumsum(np.concatenate([[0], *load("documents")]), dtype=np.int64),
+            offsets=_bounds(load("sentences")), documents=_bounds(load("documents"))
         )
-        if self.manifest["tokens"] and max(map(np.max, self._tokens)) >= tokenizer.vocab_size:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            highest = max(pool.map(partial(np.max, initial=0), self._tokens))
+        if highest >= tokenizer.vocab_size:
             raise UserError(f"{folder} holds ids outside the vocabulary; {_REMEDY}")
 
     @property
@@ -264,6 +265,18 @@ class Corpus:
             byte, bit = np.divmod(local, 8)
             continues[here] = (self._continues[shard][byte] >> (7 - bit).astype(np.uint8)) & 1
         return ids, continues
+
+
+def _bounds(lengths: list[np.ndarray]) -> Int[np.ndarray, " bounds"]:
+    """Where things begin that have these lengths, and where the last one ends."""
+    bounds = np.zeros(1 + sum(map(len, lengths)), np.int64)
+    first = 0
+    for part in lengths:
+        here = bounds[first : first + len(part) + 1]
+        np.cumsum(part, dtype=np.int64, out=here[1:])
+        here[1:] += here[0]
+        first += len(part)
+    return bounds
 
 
 def _check(folder: Path, manifest: dict[str, Any], tokenizer: Tokenizer) -> None:
