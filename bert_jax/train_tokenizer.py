@@ -38,7 +38,7 @@ _FAMILIES: dict[str, dict[str, Any]] = {
 def _parser() -> cli.Parser:
     parser = cli.Parser(
         "train_tokenizer",
-        "Trains a subword vocabulary on UTF-8 text (.gz too). The same text gives the same "
+        "Trains a subword vocabulary on UTF-8 text (.gz, .zst too). The same text gives the same "
         "vocabulary on any machine, with any number of workers. Text is brought to the Unicode "
         "form NFC, accents are kept; but for byte_bpe it is lower-cased.",
         example="python -m bert_jax.train_tokenizer --type wordpiece --vocab-size 30522 "

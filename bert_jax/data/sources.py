@@ -5,20 +5,22 @@ A source yields documents, each a list of paragraphs, always in the same order.
 
 import ast
 import glob
-import gzip
+import json
 import sysconfig
 import warnings
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from bert_jax.data.files import OnBytes, lines_of
 from bert_jax.errors import UserError
 
 Document = list[str]
-OnBytes = Callable[[int], object]
 
-_KINDS = "python_docs or text:GLOB, e.g. 'text:books/*.txt.gz'"
+_KINDS = (
+    "python_docs, text:GLOB, jsonl:GLOB or jsonl#FIELD:GLOB, e.g. 'text:books/*.txt.gz' "
+    "or 'jsonl#content:web/*.jsonl.zst'"
+)
 
 
 @runtime_checkable
@@ -36,8 +38,10 @@ def open_source(source: str) -> Source:
     """The source of that name.
 
     Args:
-      source: `python_docs` (Python's own documentation, on every machine) or
-        `text:GLOB` (see `TextFiles`).
+      source: `python_docs` (Python's own documentation, on every machine),
+        `text:GLOB` (see `TextFiles`), or `jsonl:GLOB` (see `JsonLines`; its text is
+        in the field `text`, or by `jsonl#FIELD:GLOB` in another, whose name holds
+        no colon). All behind the first colon is the pattern, whatever it holds.
 
     Raises:
       UserError: an unknown kind, or a pattern that matches no file.
@@ -47,6 +51,9 @@ def open_source(source: str) -> Source:
         return PythonDocs(Path(sysconfig.get_path("stdlib")))
     if kind == "text" and argument:
         return TextFiles(_matching(argument))
+    family, _, field = kind.partition("#")
+    if family == "jsonl" and argument and (field or kind == "jsonl"):
+        return JsonLines(_matching(argument), field or "text")
     if kind == "tfds":
         raise UserError(
             f"data.source {source!r} names a TFDS corpus, which cannot be read yet; "
@@ -61,14 +68,13 @@ def _matching(pattern: str) -> list[Path]:
     paths = [path for path in sorted(map(Path, matches)) if path.is_file()]
     if not paths:
         raise UserError(
-            f"no file matches {pattern!r}; check --config.data.source=text:GLOB "
-            f"(relative to {Path.cwd()})"
+            f"no file matches {pattern!r} (relative to {Path.cwd()}); check --config.data.source"
         )
     return paths
 
 
 class TextFiles:
-    """Plain UTF-8 files, `.gz` too: a sentence or paragraph a line, a blank line between documents.
+    """UTF-8 files, packed ones too: a paragraph or sentence a line, a blank line between documents.
 
     The end of a file ends its last document (google-research/bert joins files
     that lack a trailing blank line).
@@ -85,7 +91,7 @@ class TextFiles:
         """One document at a time."""
         for path in self.paths:
             document: Document = []
-            for line in _lines(path, on_bytes):
+            for line in lines_of(path, on_bytes):
                 if line:
                     document.append(line)
                 elif document:
@@ -95,33 +101,60 @@ class TextFiles:
                 yield document
 
 
-def _lines(path: Path, on_bytes: OnBytes) -> Iterator[str]:
-    """The stripped lines of a file, split at line feeds only.
+class JsonLines:
+    """UTF-8 files of one JSON object a line, packed ones too: each object is a document.
 
-    `str.splitlines` would also split at U+2028, U+0085 and others, which occur
-    inside sentences.
+    The lines of one of its fields are the paragraphs; blank ones only part them.
+    Objects without text, and blank lines of the file, are passed over.
     """
-    read = decoded = 0
-    with path.open("rb") as raw:
-        stream = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+
+    def __init__(self, paths: Sequence[Path], field: str):
+        self.paths = paths
+        self.field = field
+        self.num_bytes = sum(path.stat().st_size for path in paths)
+
+    def documents(self, on_bytes: OnBytes = lambda _: None) -> Iterator[Document]:
+        """One document at a time."""
+        for path in self.paths:
+            for number, line in enumerate(lines_of(path, on_bytes), start=1):
+                if line:
+                    text = self._text(line, f"{path}, line {number}")
+                    document = [part.strip() for part in text.split("\n") if part.strip()]
+                    if document:
+                        yield document
+
+    def _text(self, line: str, place: str) -> str:
+        """The text of one object, which `place` names in errors."""
         try:
-            for line in stream:
-                try:
-                    text = line.decode("utf-8")
-                except UnicodeDecodeError as error:
-                    raise UserError(
-                        f"{path} is not UTF-8: byte {line[error.start]:#04x} at offset "
-                        f"{decoded + error.start}"
-                        + (" of the unpacked text" if path.suffix == ".gz" else "")
-                        + "; convert it, e.g. with iconv"
-                    ) from None
-                yield text.lstrip("\ufeff").strip()
-                decoded += len(line)
-                position = raw.tell()
-                on_bytes(position - read)
-                read = position
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise UserError(f"{path} is not a whole gzip file ({error}); fetch it again") from None
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(
+                f"{place} is not JSON: {error.msg} (column {error.colno}); "
+                "every line must be one whole object"
+            ) from None
+        except (ValueError, RecursionError) as error:  # numbers too long, brackets too deep
+            raise UserError(f"{place} is JSON that Python cannot read: {error}") from None
+        if not isinstance(record, dict):
+            raise UserError(f"{place} is JSON, but no object like {{{self.field!r}: ...}}")
+        if self.field not in record:
+            fields = ", ".join(map(repr, record)) or "none"
+            raise UserError(
+                f"{place} has no field {self.field!r}, only {fields}; "
+                "choose another: jsonl#FIELD:GLOB"
+            )
+        text = record[self.field]
+        if not isinstance(text, str):
+            raise UserError(
+                f"{place}: field {self.field!r} is no string; mend or leave out the line"
+            )
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"{place}: field {self.field!r} holds half a character, the escape "
+                f"\\u{ord(text[error.start]):04x} alone; mend or leave out the line"
+            ) from None
+        return text
 
 
 class PythonDocs:

@@ -67,7 +67,7 @@ def test_no_config(run: Run) -> None:
         ("--config.schedule.warmup_steps=99", "it must lie between 0 and total_steps, 40"),
         ("--config.optimizer.b1=1.5", "b1=1.5"),
         ("--config.data.source=text:/nowhere/*.txt", "no file matches '/nowhere/*.txt'"),
-        ("--config.data.source=books", "unknown data.source 'books'; use python_docs or text:"),
+        ("--config.data.source=books", "unknown data.source 'books'; use python_docs, text:"),
         ("--config.data.source=tfds:wikipedia", "--config.data.source='text:GLOB'"),
     ],
 )
