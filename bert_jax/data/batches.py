@@ -25,12 +25,6 @@ of padding), `mlm_positions` [B P], `mlm_ids` [B P], `mlm_weights` [B P] float32
 next-sentence prediction, `nsp_labels` [B] (0 is next, 1 is random)."""
 
 
-@dataclasses.dataclass(frozen=True)
-class _Epoch:
-    plan: Plan
-    order: Int[np.ndarray, " E"]
-
-
 class Batches:
     """The batches of a corpus, by number.
 
@@ -69,12 +63,17 @@ class Batches:
         self.seed = seed
         self.documents = documents
         self._lock = threading.Lock()
-        self._epoch = lru_cache(maxsize=2)(self._plan_epoch)  # two: batches straddle the border
-        self.num_examples = len(self._epoch(0).plan)
+        # Two of each, for batches straddle the border of epochs. A run that resumes in a later
+        # one needs the first epoch's plan for its length only, and never its order.
+        self._plan = lru_cache(maxsize=2)(self._plan_epoch)
+        self._order = lru_cache(maxsize=2)(self._order_epoch)
+        self.num_examples = len(self._plan(0))
 
-    def _plan_epoch(self, epoch: int) -> _Epoch:
-        plan = self.pairs.plan(self.corpus.sentences, self.documents, seed=self.seed, epoch=epoch)
-        return _Epoch(plan, permutation(len(plan), self.seed, Stream.ORDER, epoch))
+    def _plan_epoch(self, epoch: int) -> Plan:
+        return self.pairs.plan(self.corpus.sentences, self.documents, seed=self.seed, epoch=epoch)
+
+    def _order_epoch(self, epoch: int) -> Int[np.ndarray, " E"]:
+        return permutation(len(self._plan(epoch)), self.seed, Stream.ORDER, epoch)
 
     def batch(self, step: int, rows: slice = slice(None)) -> Batch:
         """Global batch `step`, or some of its rows."""
@@ -91,7 +90,7 @@ class Batches:
     @property
     def padding_share(self) -> float:
         """Share of a row that is padding, on the average of the first epoch."""
-        plan = self._epoch(0).plan
+        plan = self._plan(0)
         text = (plan.a_length + plan.b_length).mean()
         return 1 - (text + self.pairs.seq_len - self.pairs.max_tokens) / self.pairs.seq_len
 
@@ -108,11 +107,11 @@ class Batches:
         keys = np.zeros(len(numbers), np.uint64)
         for epoch in np.unique(epochs[real]).tolist():
             with self._lock:  # several threads build batches; one of them plans
-                planned = self._epoch(epoch)
+                plan, order = self._plan(epoch), self._order(epoch)
             here = np.flatnonzero(epochs == epoch)
-            example = planned.order[places[here] % len(planned.plan)]
+            example = order[places[here] % len(plan)]
             segments[:, here] = [
-                getattr(planned.plan, field.name)[example] for field in dataclasses.fields(Plan)
+                getattr(plan, field.name)[example] for field in dataclasses.fields(Plan)
             ]
             keys[here] = random_bits(self.seed, Stream.MASKS, epoch, places[here])
         return self._assemble(Plan(*segments), keys)

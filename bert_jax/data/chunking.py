@@ -18,9 +18,9 @@ IS_NEXT, RANDOM_NEXT = 0, 1  # as in Google's run_pretraining.py L288 and Huggin
 SPLIT, NEXT, DOCUMENT, SENTENCE, SHORT, SHORT_LENGTH, CUT_A, CUT_B = range(8)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 @no_type_check
-def pair_chunks(offsets, firsts, lasts, targets, epoch_bits, rows):
+def pair_chunks(offsets, firsts, lasts, targets, epoch_bits, numbers, rows):
     """Chunks in two segments, not cut to fit yet.
 
     Args:
@@ -29,11 +29,12 @@ def pair_chunks(offsets, firsts, lasts, targets, epoch_bits, rows):
       lasts: the sentence after its last.
       targets: how many tokens a chunk of it should have.
       epoch_bits: `random_bits` of what decides the epoch.
+      numbers: the first document to cut, and the one after the last.
       rows: the arrays of a `Plan`, and the keys of the examples.
     """
     a_start, a_length, b_start, b_length, label, keys = rows
     row = 0
-    for number in range(len(firsts)):
+    for number in range(numbers[0], numbers[1]):
         sentence, target = firsts[number], targets[number]
         while sentence < lasts[number]:
             key = fold(epoch_bits, np.uint64(sentence))
@@ -71,16 +72,16 @@ def _first_at_least(offsets, sentence, last, token):
     return sentence
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 @no_type_check
-def single_chunks(offsets, firsts, lasts, targets, epoch_bits, rows):
+def single_chunks(offsets, firsts, lasts, targets, epoch_bits, numbers, rows):
     """Chunks in one segment: as many whole sentences as fit, or pieces of a long one.
 
     Arguments as for `pair_chunks`.
     """
     a_start, a_length, b_start, b_length, label, keys = rows
     row = 0
-    for number in range(len(firsts)):
+    for number in range(numbers[0], numbers[1]):
         sentence, target = firsts[number], targets[number]
         while sentence < lasts[number]:
             key = fold(epoch_bits, np.uint64(sentence))

@@ -12,6 +12,8 @@ same document (the original gives up after ten tries and keeps the wrong label).
 """
 
 import dataclasses
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from jaxtyping import Int, Integer, UInt64
@@ -145,12 +147,24 @@ class Pairs:
         targets = self._targets(fold(epoch_bits, firsts.astype(np.uint64)))
         tokens = sentences.offsets[lasts] - sentences.offsets[firsts]
         # Each chunk takes a sentence, or `target` tokens of a longer one.
-        most = int((lasts - firsts + (0 if self.nsp else tokens // targets)).sum())
-        # Memory that is never written to is never taken.
-        rows = tuple(np.empty(most, dtype) for dtype in _COLUMNS)
-        cut = pair_chunks if self.nsp else single_chunks
-        count = cut(sentences.offsets, firsts, lasts, targets, np.uint64(epoch_bits), rows)
-        *columns, keys = (column[:count] for column in rows)
+        most = np.zeros(len(firsts) + 1, np.int64)
+        np.cumsum(lasts - firsts + (0 if self.nsp else tokens // targets), out=most[1:])
+        chunk = pair_chunks if self.nsp else single_chunks
+
+        def cut(first: int, last: int) -> list[np.ndarray]:
+            """The columns of the documents from `first` to `last`."""
+            # Memory that is never written to is never taken.
+            rows = tuple(np.empty(most[last] - most[first], dtype) for dtype in _COLUMNS)
+            bounds = (sentences.offsets, firsts, lasts)
+            count = chunk(*bounds, targets, np.uint64(epoch_bits), (first, last), rows)
+            return [column[:count] for column in rows]
+
+        # No document needs another's chunks, so each core takes as much text as the others.
+        workers = os.cpu_count() or 1
+        shares = np.searchsorted(most, np.linspace(0, most[-1], workers + 1))
+        with ThreadPoolExecutor(workers) as pool:
+            parts = pool.map(cut, shares[:-1].tolist(), shares[1:].tolist())
+            *columns, keys = map(np.concatenate, zip(*parts, strict=True))
         return keys, Plan(*columns)
 
     def _targets(self, document_keys: UInt64[np.ndarray, " D"]) -> Int[np.ndarray, " D"]:

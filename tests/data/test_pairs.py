@@ -237,6 +237,17 @@ def test_a_plan_is_a_pure_function_of_seed_and_epoch() -> None:
     assert len(set(map(tuple, plans.values()))) == 4
 
 
+@pytest.mark.parametrize("nsp", [True, False])
+def test_the_number_of_cores_changes_nothing(nsp: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    documents = [[3, 9, 4, 2, 7] * (n % 5) + [1 + 40 * (n % 3)] for n in range(30)]
+    plans = []
+    for cores in (1, 2, 7, 100):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        plans.append(rows(make_plan(documents, nsp=nsp)))
+    assert plans[0]
+    assert plans == plans[:1] * 4
+
+
 def test_a_plan_never_changes() -> None:
     assert rows(make_plan([[3, 9, 4, 2, 7], [30], [5, 5, 5]], seed=1, epoch=2)) == [
         (0, 3, 32, 42, RANDOM_NEXT),
