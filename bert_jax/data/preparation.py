@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Iterator
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 
 from bert_jax.console import Console
@@ -13,8 +12,6 @@ from bert_jax.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.tokenizers.counting import count_chunks
 from bert_jax.tokenizers.coverage import warnings_of
 from bert_jax.tokenizers.training import Recipe, train_tokenizer
-
-_SAMPLE_DOCUMENTS = 50  # looked at for unknown words
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,9 +64,8 @@ def prepare_corpus(folder: Path, source: str, tokenizer: Tokenizer, console: Con
     """The corpus in `folder`; if there is none yet, the source's text in tokens."""
     if not folder.exists():
         text = open_source(source)
-        documents = islice(text.documents(), _SAMPLE_DOCUMENTS)
-        sample = [line for document in documents for line in document]
-        for warning in warnings_of(tokenizer, sample):
+        lines = (line for document in text.documents() for line in document)
+        for warning in warnings_of(tokenizer, lines):
             console.warn(warning)
         write_corpus(folder, documents_of(text, "tokenizing", console), tokenizer, source=source)
     return Corpus(folder, tokenizer)

@@ -4,7 +4,7 @@ import dataclasses
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from bert_jax.tokenizers.tokenizer import Encoding, Tokenizer
 
@@ -109,8 +109,11 @@ def _script(word: str) -> str:
     return unicodedata.name(letter, "OTHER").partition(" ")[0] if letter else "DIGIT"
 
 
-def warnings_of(tokenizer: Tokenizer, texts: Sequence[str]) -> list[str]:
-    """What to know before a vocabulary is used on such texts; nothing if all is well."""
+def warnings_of(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:
+    """What to know before a vocabulary is used on such texts; nothing if all is well.
+
+    No more of the texts is read than makes up a sample.
+    """
     sample: list[str] = []
     size = 0
     for text in texts:

@@ -138,12 +138,13 @@ class Tokenizer:
         """The piece with that id, an empty string for an id that the vocabulary leaves out."""
         return self._tokens.get(int(token_id), "")
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Writes the tokenizer folder, atomically.
 
         Raises:
           UserError: the folder holds something else.
         """
+        folder = Path(folder)
         check_replaceable(folder)
         runtime = self.runtime
         files = runtime.files()

@@ -44,7 +44,7 @@ def write_vocab(folder: Path, pieces: Sequence[str], **config: Any) -> Path:
 
 def test_a_folder_gives_the_tokenizer_back(tmp_path: Path) -> None:
     tokenizer = make_tokenizer()
-    tokenizer.save(tmp_path / "new" / "folder")
+    tokenizer.save(str(tmp_path / "new" / "folder"))
     loaded = load_tokenizer(str(tmp_path / "new" / "folder"))
     assert loaded.hash == tokenizer.hash
     assert loaded.vocab_size == tokenizer.vocab_size
