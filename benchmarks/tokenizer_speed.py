@@ -20,7 +20,7 @@ from tokenizers import models, normalizers, pre_tokenizers, trainers
 from bert_jax import cli
 from bert_jax.console import Console
 from bert_jax.data.sentences import split_sentences
-from bert_jax.data.sources import TextFiles
+from bert_jax.data.sources import text_source
 from bert_jax.errors import UserError
 from bert_jax.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.tokenizers.corpus_encoder import CorpusEncoder
@@ -32,7 +32,7 @@ _LINES = 5_000  # encoded in one call
 
 
 def _ours(path: Path, recipe: Recipe) -> None:
-    lines = (line for document in TextFiles([path]).documents() for line in document)
+    lines = (line for document in text_source([path]).documents() for line in document)
     train_tokenizer(count_chunks(lines, recipe.cut), recipe)
 
 

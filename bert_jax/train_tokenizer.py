@@ -11,7 +11,7 @@ from typing import Any, get_args
 from bert_jax import cli
 from bert_jax.console import Console
 from bert_jax.data.preparation import documents_of, train_with_progress
-from bert_jax.data.sources import TextFiles
+from bert_jax.data.sources import text_source
 from bert_jax.errors import UserError
 from bert_jax.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.tokenizers.counting import count_chunks
@@ -145,7 +145,7 @@ def _train(options: argparse.Namespace, console: Console) -> None:
         alphabet_limit=options.alphabet_limit,
         continuation_prefix=options.continuation_prefix,
     )
-    documents = documents_of(TextFiles(options.files), "reading text", console)
+    documents = documents_of(text_source(options.files), "reading text", console)
     sample: list[str] = []
     lines = _sampling((line for document in documents for line in document), sample)
     tokenizer = train_with_progress(lines, recipe, console, workers=options.workers)
@@ -158,7 +158,7 @@ def _train(options: argparse.Namespace, console: Console) -> None:
 def _report(options: argparse.Namespace, console: Console) -> None:
     """All families on the same text, side by side on text that none has seen."""
     others = [(folder.name, load_tokenizer(folder)) for folder in options.compare]
-    source = TextFiles(options.files)
+    source = text_source(options.files)
     num_documents = sum(1 for _ in source.documents())
     documents = documents_of(source, "reading text", console)
     units: Iterable[Sequence[str]] = documents

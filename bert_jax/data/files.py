@@ -1,17 +1,18 @@
 """The lines of text files, packed ones too; what is wrong with a file is said in one line."""
 
+import glob
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import zstandard
 
+from bert_jax.data.documents import OnBytes
 from bert_jax.errors import UserError
-
-OnBytes = Callable[[int], object]
 
 # By name, not by first bytes: a download cut to nothing, or a web page saved as
 # book.txt.gz, is then refused and not read as text.
@@ -22,29 +23,66 @@ _CHUNK_BYTES = 2**14  # packed; a zstd block of one repeated byte unpacks to 32,
 _MAX_WINDOW_BYTES = 2**31
 
 
-def lines_of(path: Path, on_bytes: OnBytes) -> Iterator[str]:
+@dataclass(frozen=True)
+class File:
+    """A file, plain or packed, and its size on disk."""
+
+    path: Path
+    num_bytes: int
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+def find_files(pattern: str) -> list[File]:
+    """The files of a pattern, in the order of their names.
+
+    Raises:
+      UserError: there is none.
+    """
+    matches = glob.glob(str(Path(pattern).expanduser()), recursive=True)
+    files = [file_at(path) for path in sorted(map(Path, matches)) if path.is_file()]
+    if not files:
+        raise UserError(
+            f"no file matches {pattern!r} (relative to {Path.cwd()}); check --config.data.source"
+        )
+    return files
+
+
+def file_at(path: Path) -> File:
+    """One file.
+
+    Raises:
+      UserError: it is none.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is no file")
+    return File(path, path.stat().st_size)
+
+
+def lines_of(file: File, on_bytes: OnBytes) -> Iterator[str]:
     """The stripped lines of a UTF-8 file, split at line feeds only.
 
     `str.splitlines` would also split at U+2028, U+0085 and others, which occur
     inside sentences.
 
     Args:
-      path: plain text, or packed if its name ends in `.gz` or `.zst`.
+      file: plain text, or packed if its name ends in `.gz` or `.zst`.
       on_bytes: is told how many more bytes of the file were read, packed ones.
 
     Raises:
       UserError: not UTF-8, or a packed file that is damaged or not whole.
     """
     read = decoded = 0
-    packing = _PACKINGS.get(path.suffix)
-    with path.open("rb") as raw:
+    packing = _PACKINGS.get(file.path.suffix)
+    with file.path.open("rb") as raw:
         try:
             for line in _unpacked(raw, packing):
                 try:
                     text = line.decode("utf-8")
                 except UnicodeDecodeError as error:
                     raise UserError(
-                        f"{path} is not UTF-8: byte {line[error.start]:#04x} at offset "
+                        f"{file} is not UTF-8: byte {line[error.start]:#04x} at offset "
                         f"{decoded + error.start}"
                         + (" of the unpacked text" if packing else "")
                         + "; convert it, e.g. with iconv"
@@ -56,7 +94,7 @@ def lines_of(path: Path, on_bytes: OnBytes) -> Iterator[str]:
                 read = position
         except (gzip.BadGzipFile, zstandard.ZstdError, EOFError, zlib.error) as error:
             raise UserError(
-                f"{path} is not a whole {packing} file ({error}); fetch it again"
+                f"{file} is not a whole {packing} file ({error}); fetch it again"
             ) from None
         on_bytes(raw.tell() - read)  # checksums, and frames without text, behind the last line
 

@@ -1,37 +1,55 @@
 """Where text comes from: one small interface, `open_source("python_docs")`.
 
 A source yields documents, each a list of paragraphs, always in the same order.
+It consists of parts, which several processes can share among themselves.
 """
 
-import ast
-import glob
-import json
+import math
+import re
 import sysconfig
-import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple
 
-from bert_jax.data.files import OnBytes, lines_of
+from bert_jax.data.documents import Document, OnBytes, Part
+from bert_jax.data.files import file_at, find_files
+from bert_jax.data.python_docs import PythonDocs
+from bert_jax.data.text_files import JsonLines, TextFiles, grouped
 from bert_jax.errors import UserError
-
-Document = list[str]
 
 _KINDS = (
     "python_docs, text:GLOB, jsonl:GLOB or jsonl#FIELD:GLOB, e.g. 'text:books/*.txt.gz' "
     "or 'jsonl#content:web/*.jsonl.zst'"
 )
 
+_KIND = r"(?:python_docs\s*(?:,|$)|text:|(?:jsonl|tfds)[:#])"
+_WEIGHT = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_ITEM = re.compile(rf"(?:^|,)\s*(?=(?:{_WEIGHT}\s+)?{_KIND})")
+_WEIGHTED_ITEM = re.compile(rf"(?:^|,)\s*{_WEIGHT}\s+{_KIND}")
 
-@runtime_checkable
-class Source(Protocol):
-    """Raw text."""
 
-    num_bytes: int
-    """Size on disk, for a progress bar."""
+@dataclass(frozen=True)
+class Source:
+    """Raw text.
 
-    def documents(self, on_bytes: OnBytes = ...) -> Iterator[Document]:
+    Attributes:
+      name: as it was asked for.
+      parts: the documents of all, in a row, are the source's.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        """Size on disk, for a progress bar."""
+        return sum(part.num_bytes for part in self.parts)
+
+    def documents(self, on_bytes: OnBytes = lambda _: None) -> Iterator[Document]:
         """All documents; `on_bytes` is told how many more bytes were read."""
+        for part in self.parts:
+            yield from part.documents(on_bytes)
 
 
 def open_source(source: str) -> Source:
@@ -48,12 +66,13 @@ def open_source(source: str) -> Source:
     """
     kind, _, argument = source.partition(":")
     if source == "python_docs":
-        return PythonDocs(Path(sysconfig.get_path("stdlib")))
+        return Source(source, (PythonDocs(Path(sysconfig.get_path("stdlib"))),))
     if kind == "text" and argument:
-        return TextFiles(_matching(argument))
+        return Source(source, tuple(map(TextFiles, grouped(find_files(argument)))))
     family, _, field = kind.partition("#")
     if family == "jsonl" and argument and (field or kind == "jsonl"):
-        return JsonLines(_matching(argument), field or "text")
+        groups = grouped(find_files(argument))
+        return Source(source, tuple(JsonLines(group, field or "text") for group in groups))
     if kind == "tfds":
         raise UserError(
             f"data.source {source!r} names a TFDS corpus, which cannot be read yet; "
@@ -62,167 +81,55 @@ def open_source(source: str) -> Source:
     raise UserError(f"unknown data.source {source!r}; use {_KINDS}")
 
 
-def _matching(pattern: str) -> list[Path]:
-    """The files of a pattern, sorted."""
-    matches = glob.glob(str(Path(pattern).expanduser()), recursive=True)
-    paths = [path for path in sorted(map(Path, matches)) if path.is_file()]
-    if not paths:
-        raise UserError(
-            f"no file matches {pattern!r} (relative to {Path.cwd()}); check --config.data.source"
-        )
-    return paths
+def text_source(paths: Sequence[Path]) -> Source:
+    """Text files (see `TextFiles`) in the order given.
 
-
-class TextFiles:
-    """UTF-8 files, packed ones too: a paragraph or sentence a line, a blank line between documents.
-
-    The end of a file ends its last document (google-research/bert joins files
-    that lack a trailing blank line).
+    Raises:
+      UserError: a path is no file.
     """
-
-    def __init__(self, paths: Sequence[Path]):
-        for path in paths:
-            if not path.is_file():
-                raise UserError(f"{path} is no file")
-        self.paths = paths
-        self.num_bytes = sum(path.stat().st_size for path in paths)
-
-    def documents(self, on_bytes: OnBytes = lambda _: None) -> Iterator[Document]:
-        """One document at a time."""
-        for path in self.paths:
-            document: Document = []
-            for line in lines_of(path, on_bytes):
-                if line:
-                    document.append(line)
-                elif document:
-                    yield document
-                    document = []
-            if document:
-                yield document
+    groups = grouped([file_at(path) for path in paths])
+    return Source(" ".join(map(str, paths)), tuple(map(TextFiles, groups)))
 
 
-class JsonLines:
-    """UTF-8 files of one JSON object a line, packed ones too: each object is a document.
+class Weighted(NamedTuple):
+    """A source and its share of a mixture."""
 
-    The lines of one of its fields are the paragraphs; blank ones only part them.
-    Objects without text, and blank lines of the file, are passed over.
+    weight: float
+    source: str
+
+
+def mixture(source: str) -> list[Weighted]:
+    """The items of a mixture, with weights that sum to 1; a plain source is one of weight 1.
+
+    Args:
+      source: such as "0.2 text:books/*.gz, 0.8 tfds:wikipedia/20231101.en". An item
+        begins with a number, a space and a kind of source, so the comma of a
+        pattern parts nothing.
+
+    Raises:
+      UserError: an item without a weight, a weight that is not positive, or a
+        source that occurs twice.
     """
-
-    def __init__(self, paths: Sequence[Path], field: str):
-        self.paths = paths
-        self.field = field
-        self.num_bytes = sum(path.stat().st_size for path in paths)
-
-    def documents(self, on_bytes: OnBytes = lambda _: None) -> Iterator[Document]:
-        """One document at a time."""
-        for path in self.paths:
-            for number, line in enumerate(lines_of(path, on_bytes), start=1):
-                if line:
-                    text = self._text(line, f"{path}, line {number}")
-                    document = [part.strip() for part in text.split("\n") if part.strip()]
-                    if document:
-                        yield document
-
-    def _text(self, line: str, place: str) -> str:
-        """The text of one object, which `place` names in errors."""
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
+    if not _WEIGHTED_ITEM.search(source):
+        return [Weighted(1.0, source)]
+    starts = [0, *(found.start() for found in _ITEM.finditer(source) if found.start())]
+    items: dict[str, float] = {}
+    for start, stop in zip(starts, [*starts[1:], len(source)], strict=True):
+        item = source[start:stop].removeprefix(",").strip()
+        if not _WEIGHTED_ITEM.match(item):
             raise UserError(
-                f"{place} is not JSON: {error.msg} (column {error.colno}); "
-                "every line must be one whole object"
-            ) from None
-        except (ValueError, RecursionError) as error:  # numbers too long, brackets too deep
-            raise UserError(f"{place} is JSON that Python cannot read: {error}") from None
-        if not isinstance(record, dict):
-            raise UserError(f"{place} is JSON, but no object like {{{self.field!r}: ...}}")
-        if self.field not in record:
-            fields = ", ".join(map(repr, record)) or "none"
-            raise UserError(
-                f"{place} has no field {self.field!r}, only {fields}; "
-                "choose another: jsonl#FIELD:GLOB"
+                f"data.source {source!r}: {item!r} has no weight and known source; write all "
+                "as in '0.2 text:GLOB, 0.8 jsonl:GLOB'"
             )
-        text = record[self.field]
-        if not isinstance(text, str):
+        number, name = item.split(maxsplit=1)
+        weight = float(number)
+        if not (weight > 0 and math.isfinite(weight)):
             raise UserError(
-                f"{place}: field {self.field!r} is no string; mend or leave out the line"
+                f"data.source {source!r}: the weight of {name!r} is {number}; it must be more "
+                "than 0, or leave the item out"
             )
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise UserError(
-                f"{place}: field {self.field!r} holds half a character, the escape "
-                f"\\u{ord(text[error.start]):04x} alone; mend or leave out the line"
-            ) from None
-        return text
-
-
-class PythonDocs:
-    """Python's own documentation: the language reference and the library's docstrings.
-
-    About 1.5 MB of English prose on every machine that runs this. One document
-    a topic of `pydoc_data.topics` or a module with docstrings; those too short
-    to hold a pair of sentences are left out. Files are parsed, never imported:
-    importing the whole library has side effects. The text differs between
-    Python versions, so nothing may depend on its hash.
-    """
-
-    MIN_CHARACTERS = 300
-
-    # Not documentation: tests, demonstrations, and what pip installs.
-    SKIPPED = frozenset(
-        {"test", "tests", "idlelib", "turtledemo", "site-packages", "dist-packages"}
-    )
-
-    def __init__(self, library: Path):
-        self.library = library
-        self.paths = sorted(
-            path
-            for path in library.rglob("*.py")
-            if not self.SKIPPED.intersection(path.relative_to(library).parts)
-        )
-        self.num_bytes = sum(path.stat().st_size for path in self.paths)
-
-    def documents(self, on_bytes: OnBytes = lambda _: None) -> Iterator[Document]:
-        """One document at a time."""
-        for path in self.paths:
-            on_bytes(path.stat().st_size)
-            for text in self._texts(path):
-                document = _paragraphs(text)
-                if sum(map(len, document)) >= self.MIN_CHARACTERS:
-                    yield document
-
-    def _texts(self, path: Path) -> list[str]:
-        """The topics of the one file that holds them, by name; the docstrings of any other."""
-        tree = _parse(path)
-        if tree is None:
-            return []
-        if path == self.library / "pydoc_data" / "topics.py":
-            (topics,) = (
-                ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign)
-            )
-            return [topics[name] for name in sorted(topics)]
-        documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-        docstrings = [
-            ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, documented)
-        ]
-        return ["\n\n".join(filter(None, docstrings))]
-
-
-def _parse(path: Path) -> ast.Module | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # invalid escapes in other people's strings
-        try:
-            return ast.parse(path.read_bytes())
-        except (SyntaxError, ValueError):  # templates and deliberately broken files
-            return None
-
-
-def _paragraphs(text: str) -> Document:
-    """The prose between blank lines, without interpreter sessions and the rules of tables."""
-    blocks = (
-        " ".join(line.strip() for line in block.splitlines() if any(map(str.isalnum, line)))
-        for block in text.split("\n\n")
-        if not block.lstrip().startswith(">>>")
-    )
-    return [block for block in blocks if any(map(str.isalpha, block))]
+        if name in items:
+            raise UserError(f"data.source {source!r} names {name!r} twice; add up its weights")
+        items[name] = weight
+    total = sum(items.values())
+    return [Weighted(weight / total, name) for name, weight in items.items()]

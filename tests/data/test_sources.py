@@ -1,147 +1,68 @@
-"""Text as it lies on disk: files of all kinds, Python's documentation, what is refused."""
+"""Names of sources, the parts that they are read in, and mixtures of them."""
 
-import gzip
-import sys
-import sysconfig
+import pickle
 from pathlib import Path
 
 import pytest
-import zstandard
 
-from bert_jax.data.sources import Document, PythonDocs, open_source
+from bert_jax.data.sources import Part, Source, Weighted, mixture, open_source, text_source
+from bert_jax.data.text_files import PART_BYTES
 from bert_jax.errors import UserError
 
 
-def read(pattern: object) -> list[Document]:
-    return list(open_source(f"text:{pattern}").documents())
-
-
-def write(path: Path, text: str | bytes) -> Path:
-    data = text.encode() if isinstance(text, str) else text
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pack = {".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress}.get(path.suffix)
-    path.write_bytes(pack(data) if pack else data)
-    return path
-
-
-def squares() -> str:
-    """Lines that do not pack to nothing: 185 KB, 80 KB packed."""
-    return "".join(f"{n * n}\n" for n in range(20_000))
+def source_of_sizes(folder: Path, sizes: list[int]) -> Source:
+    """Files of one line that are this large, in units of an eighth of a part."""
+    for number, size in enumerate(sizes):
+        (folder / f"{number:03}.txt").write_text(f"{number} ".ljust(size * PART_BYTES // 8))
+    return open_source(f"text:{folder}/*.txt")
 
 
 @pytest.mark.parametrize(
-    ("text", "documents"),
+    ("sizes", "shares"),
     [
-        ("a\nb\n\nc\n", [["a", "b"], ["c"]]),
-        ("a\n\n\n \t\n\nb", [["a"], ["b"]]),
-        ("\n\na\n\n", [["a"]]),
-        ("  a  \n\tb\n", [["a", "b"]]),
-        ("", []),
-        ("\n \n", []),
+        ([1], [1]),
+        ([8], [8]),
+        ([3, 3, 3], [9]),
+        ([3, 3, 3, 1, 1], [9, 2]),
+        ([1, 20, 8, 9], [21, 8, 9]),
+        ([4, 4] * 3, [8, 8, 8]),
     ],
 )
-def test_blank_lines_part_documents(tmp_path: Path, text: str, documents: list[Document]) -> None:
-    assert read(write(tmp_path / "a.txt", text)) == documents
-
-
-def test_windows_line_ends_are_line_ends(tmp_path: Path) -> None:
-    assert read(write(tmp_path / "a.txt", "a\r\nb\r\n\r\nc\r\n")) == [["a", "b"], ["c"]]
-
-
-def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
-    assert read(write(tmp_path / "a.txt", b"\xef\xbb\xbfa\nb")) == [["a", "b"]]
-    assert read(write(tmp_path / "b.txt", b"\xef\xbb\xbf\n\na")) == [["a"]]
-
-
-@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\u0085", "\u000b", "\u000c", "\r"])
-def test_a_line_ends_at_a_line_feed_only(tmp_path: Path, separator: str) -> None:
-    line = f"one{separator}line"
-    assert read(write(tmp_path / "a.txt", f"{line}\nanother")) == [[line, "another"]]
-
-
-def test_the_end_of_a_file_ends_a_document(tmp_path: Path) -> None:
-    write(tmp_path / "1.txt", "a")
-    write(tmp_path / "2.txt", "b\nc")
-    write(tmp_path / "3.txt", "")
-    write(tmp_path / "4.txt", "d\n")
-    assert read(tmp_path / "*.txt") == [["a"], ["b", "c"], ["d"]]
-
-
-@pytest.mark.parametrize("ending", [".gz", ".zst"])
-def test_packed_files_are_unpacked(tmp_path: Path, ending: str) -> None:
-    text = "나는 파리를 사랑해.\n\nI love Paris.\n" * 1000
-    plain = read(write(tmp_path / "a.txt", text))
-    assert read(write(tmp_path / f"a.txt{ending}", text)) == plain
-    assert len(plain) == 1001
-
-
-@pytest.mark.parametrize("end", ["", "\n"])
-def test_the_last_line_may_lack_its_line_feed(tmp_path: Path, end: str) -> None:
-    for ending in ("", ".gz", ".zst"):
-        assert read(write(tmp_path / f"a.txt{ending}", f"a\nb{end}")) == [["a", "b"]]
-
-
-def test_all_frames_of_a_zstd_file_are_read(tmp_path: Path) -> None:
-    pack = zstandard.ZstdCompressor().compress
-    skippable = b"\x50\x2a\x4d\x18\x04\0\0\0note"  # as pzstd writes
-    frames = [skippable, pack(b"a\nb"), pack(b""), skippable, pack(b"c\n\nd"), pack(b"e")]
-    path = tmp_path / "a.txt.zst"
-    path.write_bytes(b"".join(frames))
-    assert read(path) == [["a", "bc"], ["de"]]
-
-
-def test_a_line_may_be_longer_than_what_is_unpacked_at_a_time(tmp_path: Path) -> None:
-    line = squares().replace("\n", " ")
-    assert read(write(tmp_path / "a.txt.zst", f"{line}\nb")) == [[line.strip(), "b"]]
-
-
-def test_a_zstd_file_of_a_long_window_is_read(tmp_path: Path) -> None:
-    text, window_log = b"a\nb", 28  # `zstd --long=28`; the library stops at 27 by default
-    header = b"\x28\xb5\x2f\xfd\0" + bytes([(window_log - 10) << 3])
-    block = (len(text) << 3 | 1).to_bytes(3, "little") + text  # raw, the last one
-    path = tmp_path / "a.txt.zst"
-    path.write_bytes(header + block)
-    assert read(path) == [["a", "b"]]
-
-
-def test_files_come_in_the_order_of_their_names_in_all_folders(tmp_path: Path) -> None:
-    for name in ("b/2.txt", "a/1.txt", "c/d/3.txt", "b/10.txt", "b/other.md"):
-        write(tmp_path / name, name)
-    assert read(tmp_path / "**" / "*.txt") == [
-        ["a/1.txt"],
-        ["b/10.txt"],
-        ["b/2.txt"],
-        ["c/d/3.txt"],
+def test_small_files_share_a_part(tmp_path: Path, sizes: list[int], shares: list[int]) -> None:
+    source = source_of_sizes(tmp_path, sizes)
+    assert [round(8 * part.num_bytes / PART_BYTES) for part in source.parts] == shares
+    assert [document for part in source.parts for document in part.documents()] == [
+        [str(number)] for number in range(len(sizes))
     ]
 
 
-def test_a_folder_of_that_name_is_passed_over(tmp_path: Path) -> None:
-    (tmp_path / "folder.txt").mkdir()
-    write(tmp_path / "file.txt", "a")
-    assert read(tmp_path / "*.txt") == [["a"]]
+@pytest.mark.parametrize("kind", ["text", "jsonl", "jsonl#name"])
+def test_a_part_survives_pickling(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "a.gz.jsonl").write_text('{"text": "a", "name": "b"}\n')
+    source = open_source(f"{kind}:{tmp_path}/*.jsonl")
+    assert source.name == f"{kind}:{tmp_path}/*.jsonl"
+    (part,) = source.parts
+    copy: Part = pickle.loads(pickle.dumps(part))
+    assert list(copy.documents()) == list(source.documents())
+    assert copy.num_bytes == source.num_bytes
 
 
-def test_home_folder_may_be_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    write(tmp_path / "a.txt", "a")
-    assert read("~/a.txt") == [["a"]]
+def test_python_docs_are_one_part() -> None:
+    (part,) = open_source("python_docs").parts
+    copy: Part = pickle.loads(pickle.dumps(part))
+    assert next(copy.documents()) == next(part.documents())
 
 
-@pytest.mark.parametrize("text", [squares(), ""], ids=["squares", "empty"])
-@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "a.txt.zst"])
-def test_progress_adds_up_to_the_size_on_disk(tmp_path: Path, name: str, text: str) -> None:
-    for part in "12":
-        write(tmp_path / part / name, text)
-    source = open_source(f"text:{tmp_path}/*/{name}")
-    steps: list[int] = []
-    list(source.documents(steps.append))
-    assert min(steps) >= 0
-    assert (
-        sum(steps) == source.num_bytes == sum(path.stat().st_size for path in tmp_path.glob("*/a*"))
-    )
+def test_files_come_in_the_order_given(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / name).write_text(name)
+    source = text_source([tmp_path / name for name in "cab"])
+    assert list(source.documents()) == [["c"], ["a"], ["b"]]
 
 
-# What is refused.
+def test_a_path_that_is_no_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{tmp_path}/a is no file"):
+        text_source([tmp_path / "a"])
 
 
 @pytest.mark.parametrize(
@@ -171,170 +92,67 @@ def test_tensorflow_datasets_are_refused_with_what_to_do() -> None:
         open_source("tfds:wiki40b/en")
 
 
-def test_a_pattern_without_a_match_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no file matches '.*/\*\.txt'"):
-        open_source(f"text:{tmp_path}/*.txt")
+# Mixtures.
 
 
-@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "a.txt.zst"])
-def test_text_that_is_not_utf_8_is_named_with_its_place(tmp_path: Path, name: str) -> None:
-    path = write(tmp_path / name, "가나\n\nParis ".encode() + b"\xb0\xa1\n")
-    assert path.name == name
-    with pytest.raises(UserError, match=rf"{path} is not UTF-8: byte 0xb0 at offset 14\b"):
-        read(path)
+@pytest.mark.parametrize(
+    ("source", "items"),
+    [
+        ("1 text:a, 3 text:b", [(0.25, "text:a"), (0.75, "text:b")]),
+        ("1 text:a,3 text:b", [(0.25, "text:a"), (0.75, "text:b")]),
+        (" .5  python_docs ,  1.5 jsonl#x:b c ", [(0.25, "python_docs"), (0.75, "jsonl#x:b c")]),
+        ("2 text:a", [(1, "text:a")]),
+        (
+            "0.2 tfds#book_text:pg19, 0.8 tfds:wikipedia/20231101.en",
+            [(0.2, "tfds#book_text:pg19"), (0.8, "tfds:wikipedia/20231101.en")],
+        ),
+        (
+            "1 text:a,1 b,{2 c,d}/[3,4] *, 3 text:b",
+            [(0.25, "text:a,1 b,{2 c,d}/[3,4] *"), (0.75, "text:b")],
+        ),
+        (
+            "1e-1 tfds:a:train[:10%]+test, 3E-1 tfds:a:test",
+            [(0.25, "tfds:a:train[:10%]+test"), (0.75, "tfds:a:test")],
+        ),
+    ],
+)
+def test_items_of_a_mixture(source: str, items: list[tuple[float, str]]) -> None:
+    found = mixture(source)
+    assert [item.source for item in found] == [name for _, name in items]
+    assert [item.weight for item in found] == pytest.approx([weight for weight, _ in items])
+    assert sum(item.weight for item in found) == pytest.approx(1)
 
 
-def test_utf_16_is_not_utf_8(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.txt", "I love Paris".encode("utf-16"))
-    with pytest.raises(UserError, match="is not UTF-8: byte 0xff at offset 0;"):
-        read(path)
+@pytest.mark.parametrize(
+    "source",
+    [
+        "python_docs",
+        "text:a,b",
+        "text:a,1 b",
+        "text:0.5 a, 2",
+        "text:a,text:b",
+        "text:1,1 x:2",
+        "nonsense",
+    ],
+)
+def test_what_merely_holds_commas_and_numbers_is_one_source(source: str) -> None:
+    assert mixture(source) == [Weighted(1.0, source)]
 
 
-def test_the_documents_before_the_bad_byte_are_read(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.txt", b"a\n\nb\n\xff")
-    documents = open_source(f"text:{path}").documents()
-    assert next(documents) == ["a"]
-    with pytest.raises(UserError, match="offset 5;"):
-        next(documents)
-
-
-PACKED = pytest.mark.parametrize(("ending", "packing"), [(".gz", "gzip"), (".zst", "zstd")])
-
-
-@PACKED
-@pytest.mark.parametrize("missing", [1, 4, 100, 40_000])
-def test_a_truncated_packed_file_is_named(
-    tmp_path: Path, ending: str, packing: str, missing: int
-) -> None:
-    path = write(tmp_path / f"a.txt{ending}", squares())
-    path.write_bytes(path.read_bytes()[:-missing])
-    with pytest.raises(UserError, match=rf"{path} is not a whole {packing} file.*fetch it again"):
-        read(path)
-
-
-@PACKED
-def test_a_damaged_packed_file_is_named(tmp_path: Path, ending: str, packing: str) -> None:
-    path = write(tmp_path / f"a.txt{ending}", squares())
-    data = bytearray(path.read_bytes())
-    data[10] = 0xFF  # behind the header: a block of a type that does not exist
-    path.write_bytes(data)
-    with pytest.raises(UserError, match=rf"{path} is not a whole {packing} file"):
-        read(path)
-
-
-@PACKED
-@pytest.mark.parametrize("text", ["plain text", "a", ""])
-def test_a_file_that_is_packed_by_name_only_is_named(
-    tmp_path: Path, ending: str, packing: str, text: str
-) -> None:
-    path = tmp_path / f"a.txt{ending}"
-    path.write_text(text)
-    with pytest.raises(UserError, match=rf"{path} is not a whole {packing} file"):
-        read(path)
-
-
-def test_what_follows_the_last_zstd_frame_is_no_text(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.txt.zst", "a")
-    path.write_bytes(path.read_bytes() + b"something else")
-    with pytest.raises(UserError, match=rf"{path} is not a whole zstd file"):
-        read(path)
-
-
-# Python's documentation.
-
-
-@pytest.fixture
-def library(tmp_path: Path) -> Path:
-    """A small standard library; importing any of it would fail."""
-    long = "A sentence of prose. " * 20
-    write(tmp_path / "b.py", f'"""B. {long}"""\nraise SystemExit("imported")')
-    write(
-        tmp_path / "a.py",
-        f'''"""A. {long}
-
-        >>> import a
-        >>> a.a()
-
-        ======  =====
-        Name    Value
-        ======  =====
-        """
-        raise SystemExit("imported")
-
-        class A:
-            """Class A."""
-
-            async def method(self):
-                """Method of A."""
-
-        def silent():
-            return """not a docstring"""
-        '''.replace("\n        ", "\n"),
-    )
-    write(tmp_path / "short.py", '"""Too short to hold a pair."""')
-    write(tmp_path / "broken.py", f'"""{long}"""\ndef (:')
-    write(tmp_path / "null.py", f'"""{long}"""\n\0')
-    write(
-        tmp_path / "old.py", f'# -*- coding: latin-1 -*-\n"""Caf\xe9. {long}"""'.encode("latin-1")
-    )
-    write(tmp_path / "escape.py", f'"""{long} \\d"""')
-    for folder in ("test", "a/tests", "idlelib", "turtledemo", "site-packages", "dist-packages"):
-        write(tmp_path / folder / "skipped.py", f'"""{long}"""')
-    topics = {"while": f"While. {long}", "assert": f"Assert. {long}"}
-    write(tmp_path / "pydoc_data" / "topics.py", f"topics = {topics!r}")
-    return tmp_path
-
-
-def first_words(documents: list[Document]) -> list[str]:
-    return [document[0].split()[0] for document in documents]
-
-
-def test_every_module_and_topic_is_a_document(library: Path) -> None:
-    documents = list(PythonDocs(library).documents())
-    assert first_words(documents) == ["A.", "B.", "A", "Café.", "Assert.", "While."]
-
-
-def test_docstrings_are_prose_without_sessions_and_rules(library: Path) -> None:
-    first = next(iter(PythonDocs(library).documents()))
-    assert first[1:] == ["Name    Value", "Class A.", "Method of A."]
-
-
-def test_all_of_the_library_counts_as_progress(library: Path) -> None:
-    source = PythonDocs(library)
-    steps: list[int] = []
-    list(source.documents(steps.append))
-    assert sum(steps) == source.num_bytes
-
-
-@pytest.fixture(scope="module")
-def python_docs() -> tuple[list[Document], set[str]]:
-    """This Python's own documentation, and what reading it imported."""
-    before = set(sys.modules)
-    documents = list(open_source("python_docs").documents())
-    return documents, set(sys.modules) - before
-
-
-def test_python_documents_itself(python_docs: tuple[list[Document], set[str]]) -> None:
-    documents, _ = python_docs
-    assert len(documents) > 300
-    assert sum(len(paragraph) for document in documents for paragraph in document) > 1_000_000
-    for document in documents:
-        assert document
-        assert all(paragraph.strip() and "\n" not in paragraph for paragraph in document)
-
-
-def test_no_module_is_imported(python_docs: tuple[list[Document], set[str]]) -> None:
-    _, imported = python_docs
-    assert {name for name in imported if not name.startswith("encodings.")} == set()
-
-
-def test_documents_come_in_the_same_order_every_time(
-    python_docs: tuple[list[Document], set[str]],
-) -> None:
-    source = open_source("python_docs")
-    assert isinstance(source, PythonDocs)
-    assert source.library == Path(sysconfig.get_path("stdlib"))
-    assert source.paths == sorted(source.paths)
-    again = source.documents()
-    for document in python_docs[0][:40]:
-        assert next(again) == document
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("0 text:a, 1 text:b", "the weight of 'text:a' is 0; it must be more than 0"),
+        ("1 text:a, -0.5 text:b", "the weight of 'text:b' is -0.5; it must be more than 0"),
+        ("1e999 text:a", "the weight of 'text:a' is 1e999"),
+        ("1 text:a, text:b", "'text:b' has no weight and known source"),
+        ("text:a, 1 text:b", "'text:a' has no weight and known source"),
+        ("1 python_docs, python_docs", "'python_docs' has no weight and known source"),
+        ("1 wiki:a, 1 text:b", "'1 wiki:a' has no weight and known source"),
+        ("1 text:a, 2 text:b, 3 text:a", "names 'text:a' twice; add up its weights"),
+    ],
+)
+def test_a_bad_mixture_is_refused(source: str, problem: str) -> None:
+    with pytest.raises(UserError) as caught:
+        mixture(source)
+    assert problem in str(caught.value)
