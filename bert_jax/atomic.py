@@ -1,10 +1,13 @@
 """Files and folders that are there whole or not at all, whenever the program is killed."""
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from bert_jax.errors import UserError
 
 
 def write_file(path: Path, content: str | bytes) -> None:
@@ -35,3 +38,28 @@ def new_folder(folder: Path) -> Iterator[Path]:
     yield building
     shutil.rmtree(folder, ignore_errors=True)
     building.rename(folder)
+
+
+@contextmanager
+def locked(folder: Path, advice: str) -> Iterator[Path]:
+    """Makes a folder, and keeps other processes out of it meanwhile.
+
+    Args:
+      folder: made if it is not there; a file `lock` stays in it.
+      advice: what to do if another process is in it, such as "wait for it".
+
+    Yields:
+      The file `lock`.
+
+    Raises:
+      UserError: another process is in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # A file, because the locks of network file systems want one that is open for writing.
+    path = folder / "lock"
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{folder} is in use by another process; {advice}") from None
+        yield path

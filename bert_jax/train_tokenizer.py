@@ -145,7 +145,7 @@ def _train(options: argparse.Namespace, console: Console) -> None:
         alphabet_limit=options.alphabet_limit,
         continuation_prefix=options.continuation_prefix,
     )
-    documents = documents_of(text_source(options.files), "reading text", console)
+    documents = documents_of([text_source(options.files)], "reading text", console)
     sample: list[str] = []
     lines = _sampling((line for document in documents for line in document), sample)
     tokenizer = train_with_progress(lines, recipe, console, workers=options.workers)
@@ -160,7 +160,7 @@ def _report(options: argparse.Namespace, console: Console) -> None:
     others = [(folder.name, load_tokenizer(folder)) for folder in options.compare]
     source = text_source(options.files)
     num_documents = sum(1 for _ in source.documents())
-    documents = documents_of(source, "reading text", console)
+    documents = documents_of([source], "reading text", console)
     units: Iterable[Sequence[str]] = documents
     if num_documents < _HELD_OUT_EVERY:
         units = ([line] for document in documents for line in document)

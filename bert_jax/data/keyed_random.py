@@ -29,6 +29,7 @@ class Stream(IntEnum):
     PAIRS = 1
     ORDER = 2
     MASKS = 3
+    MIXTURE = 4
 
 
 @njit(cache=True)

@@ -1,17 +1,65 @@
-"""From raw text to a tokenizer folder and a corpus folder, each made once."""
+"""From raw text to a corpus folder with its tokenizer, made once."""
 
 import dataclasses
-from collections.abc import Iterator
-from functools import cached_property
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
+from bert_jax.atomic import locked, write_file
 from bert_jax.console import Console
-from bert_jax.data.corpus import Corpus, write_corpus
-from bert_jax.data.sources import Document, Source, open_source
+from bert_jax.data.blocks import BLOCK_CHARACTERS, Block, BlockTokenizer, cut_into_blocks
+from bert_jax.data.corpus import FORMAT_VERSION, Corpus
+from bert_jax.data.corpus_writer import PROGRESS, SHARD_TOKENS, CorpusWriter
+from bert_jax.data.documents import Document, OnBytes
+from bert_jax.data.segmentation import load_segmenter
+from bert_jax.data.sources import Source, mixture, open_source
+from bert_jax.data.workers import map_in_order
 from bert_jax.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.tokenizers.counting import count_chunks
 from bert_jax.tokenizers.coverage import warnings_of
+from bert_jax.tokenizers.scripts import is_in_scripts, parse_scripts
 from bert_jax.tokenizers.training import Recipe, train_tokenizer
+
+_JOB = "job.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Text:
+    """What a run reads.
+
+    Attributes:
+      source: see `open_source` and `mixture`.
+      corpus: folder of a corpus that several runs share, prepared here if it is not
+        there yet; empty for one in the run folder.
+      deduplicate: drops documents equal to an earlier one.
+      scripts: keeps only documents in these, such as "HANGUL", see `is_in_scripts`.
+      segmenter: function that finds the words to mask whole, see `load_segmenter`.
+    """
+
+    source: str
+    corpus: str = ""
+    deduplicate: bool = False
+    scripts: str = ""
+    segmenter: str = ""
+
+    def __post_init__(self) -> None:
+        parse_scripts(self.scripts)
+        mixture(self.source)
+        if self.segmenter:
+            load_segmenter(self.segmenter)
+
+    def open(self) -> list[Source]:
+        """The sources of its mixture.
+
+        Raises:
+          UserError: one cannot be read.
+        """
+        return [open_source(item.source) for item in mixture(self.source)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,24 +78,169 @@ class Vocabulary(Recipe):
         return load_tokenizer(self.path).vocab_size if self.path else self.vocab_size
 
 
-def prepare_tokenizer(
-    folder: Path, source: str, console: Console, vocabulary: Vocabulary
-) -> Tokenizer:
-    """The tokenizer in `folder`; if there is none yet, a copy, or one trained on all of the source.
+def prepare(
+    folder: Path,
+    text: Text,
+    vocabulary: Vocabulary,
+    console: Console,
+    *,
+    workers: int | None = None,
+    shard_tokens: int = SHARD_TOKENS,
+) -> tuple[Tokenizer, Corpus]:
+    """The corpus in `folder` and its tokenizer, both made if they are not there.
+
+    They grow in `folder` + ".building"; where a run was killed, the next one for the
+    same job goes on.
 
     Args:
-      folder: tokenizer folder, read or made.
-      source: see `open_source`.
+      folder: corpus folder, read or made.
+      text: what to make it of.
+      vocabulary: what to copy or train; of a corpus that exists, what it must have
+        been made with if it names a path.
       console: shows progress.
-      vocabulary: what to copy or train.
+      workers: processes that tokenize, all cores if None. The result is the same.
+      shard_tokens: see `CorpusWriter`.
+
+    Raises:
+      UserError: bad text, another process at the same folder, a corpus that is
+        damaged or of another tokenizer.
+    """
+    if not folder.exists():
+        building = folder.with_name(folder.name + ".building")
+        with locked(building, "wait for it or choose another folder") as lock:
+            if not folder.exists():  # another process may have made it meanwhile
+                _build(
+                    building, text, vocabulary, console, workers=workers, shard_tokens=shard_tokens
+                )
+                lock.unlink()
+                building.rename(folder)
+    tokenizer = load_tokenizer(vocabulary.path or folder / "tokenizer")
+    return tokenizer, Corpus(folder, tokenizer)
+
+
+def _build(
+    building: Path,
+    text: Text,
+    vocabulary: Vocabulary,
+    console: Console,
+    *,
+    workers: int | None,
+    shard_tokens: int,
+) -> None:
+    """Fills the folder, from where it stands."""
+    sources = text.open()
+    _claim(building, text, vocabulary, sources, shard_tokens)
+    tokenizer = _prepare_tokenizer(building / "tokenizer", text, sources, vocabulary, console)
+    writer = CorpusWriter(
+        building,
+        [source.name for source in sources],
+        vocab_size=tokenizer.vocab_size,
+        shard_tokens=shard_tokens,
+    )
+    parts = [part for source in sources for part in source.parts]
+    num_bytes = [part.num_bytes for part in parts]
+    first = 0 if text.deduplicate else writer.position[0]  # all texts are needed to compare with
+    make = partial(
+        BlockTokenizer, building / "tokenizer", parse_scripts(text.scripts), text.segmenter
+    )
+    with (
+        closing(writer),
+        console.bar(
+            "tokenizing", total=sum(num_bytes), initial=sum(num_bytes[:first]), unit="B"
+        ) as bar,
+    ):
+        blocks = _blocks(sources, text, writer.position, bar.update)
+        for block, tokenized in map_in_order(
+            make, blocks, workers=_num_workers(workers, sum(num_bytes))
+        ):
+            writer.append(block, tokenized)
+        writer.finish(recipe_of(text, tokenizer))
+    (building / _JOB).unlink()
+
+
+def _num_workers(wanted: int | None, num_bytes: int) -> int:
+    """A process for each core, but none that would wait for the first text."""
+    return min(wanted or os.cpu_count() or 1, 1 + num_bytes // (1 << 23))
+
+
+def _blocks(
+    sources: Sequence[Source], text: Text, position: tuple[int, int], on_bytes: OnBytes
+) -> Iterator[Block]:
+    """All blocks from `position` on."""
+    seen: set[bytes] | None = set() if text.deduplicate else None
+    part_number = 0
+    for source_number, source in enumerate(sources):
+        for part in source.parts:
+            # Earlier parts are read for nothing but what to drop later.
+            if part_number >= position[0] or seen is not None:
+                documents = part.documents(on_bytes)
+                for block in cut_into_blocks(
+                    documents, source=source_number, part=part_number, seen=seen
+                ):
+                    if (part_number, block.number) >= position:
+                        yield block
+            part_number += 1
+
+
+def _claim(
+    building: Path,
+    text: Text,
+    vocabulary: Vocabulary,
+    sources: Sequence[Source],
+    shard_tokens: int,
+) -> None:
+    """Removes what was begun for another job, whose parts would not fit to this one's."""
+    job = json.dumps(
+        {
+            "format_version": FORMAT_VERSION,
+            "block_characters": BLOCK_CHARACTERS,
+            "shard_tokens": shard_tokens,
+            "text": {**dataclasses.asdict(text), "corpus": ""},
+            "sources": [[part.num_bytes for part in source.parts] for source in sources],
+            "vocabulary": dataclasses.asdict(vocabulary),
+            "tokenizer_hash": load_tokenizer(vocabulary.path).hash if vocabulary.path else "",
+        }
+    )
+    path = building / _JOB
+    if path.exists() and path.read_text() == job:
+        return
+    path.unlink(missing_ok=True)
+    (building / PROGRESS).unlink(missing_ok=True)
+    for shard in building.glob("*.npy"):
+        shard.unlink()
+    shutil.rmtree(building / "tokenizer", ignore_errors=True)
+    write_file(path, job)
+
+
+def recipe_of(text: Text, tokenizer: Tokenizer) -> dict[str, Any]:
+    """What the manifest says of how a corpus was made."""
+    return {
+        "tokenizer_hash": tokenizer.hash,
+        "vocab_size": tokenizer.vocab_size,
+        **{name: getattr(text, name) for name in ("deduplicate", "scripts", "segmenter")},
+    }
+
+
+def _prepare_tokenizer(
+    folder: Path,
+    text: Text,
+    sources: Sequence[Source],
+    vocabulary: Vocabulary,
+    console: Console,
+) -> Tokenizer:
+    """The tokenizer in `folder`; if there is none yet, a copy, or one trained on all of the text.
+
+    Warns where it does not suit the text.
     """
     if not folder.exists():
         if vocabulary.path:
-            load_tokenizer(vocabulary.path).save(folder)
+            tokenizer = load_tokenizer(vocabulary.path)
         else:
-            documents = documents_of(open_source(source), "reading text", console)
-            texts = (paragraph for document in documents for paragraph in document)
-            train_with_progress(texts, vocabulary, console).save(folder)
+            lines = _lines_of(sources, text, console)
+            tokenizer = train_with_progress(lines, vocabulary, console)
+        for warning in warnings_of(tokenizer, _lines_of(sources, text, Console(quiet=True))):
+            console.warn(warning)
+        tokenizer.save(folder)
     return load_tokenizer(folder)
 
 
@@ -60,18 +253,16 @@ def train_with_progress(
         return train_tokenizer(chunks, recipe, bar.update)
 
 
-def prepare_corpus(folder: Path, source: str, tokenizer: Tokenizer, console: Console) -> Corpus:
-    """The corpus in `folder`; if there is none yet, the source's text in tokens."""
-    if not folder.exists():
-        text = open_source(source)
-        lines = (line for document in text.documents() for line in document)
-        for warning in warnings_of(tokenizer, lines):
-            console.warn(warning)
-        write_corpus(folder, documents_of(text, "tokenizing", console), tokenizer, source=source)
-    return Corpus(folder, tokenizer)
+def documents_of(sources: Sequence[Source], what: str, console: Console) -> Iterator[Document]:
+    """The documents of sources, under a progress bar."""
+    with console.bar(what, total=sum(source.num_bytes for source in sources), unit="B") as bar:
+        for source in sources:
+            yield from source.documents(bar.update)
 
 
-def documents_of(source: Source, what: str, console: Console) -> Iterator[Document]:
-    """The source's documents, under a progress bar."""
-    with console.bar(what, total=source.num_bytes, unit="B") as bar:
-        yield from source.documents(bar.update)
+def _lines_of(sources: Sequence[Source], text: Text, console: Console) -> Iterator[str]:
+    """The lines of all documents in the scripts wanted."""
+    scripts = parse_scripts(text.scripts)
+    for document in documents_of(sources, "reading text", console):
+        if is_in_scripts(document, scripts):
+            yield from document

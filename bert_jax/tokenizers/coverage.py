@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from bert_jax.tokenizers.scripts import script_of
 from bert_jax.tokenizers.tokenizer import Encoding, Tokenizer
 
 UNKNOWN_SHARE_TO_WARN = 0.01  # of the words in one script
@@ -68,7 +69,7 @@ def measure(tokenizer: Tokenizer, texts: Sequence[str]) -> Coverage:
         coverage.num_bytes += len(text.encode())
         coverage.num_tokens += encoding.length - 2  # [CLS] and [SEP]
         for start, end, pieces in _words(text, encoding):
-            script = _script(text[start:end])
+            script = script_of(text[start:end]) or "DIGIT"
             unknown = any(encoding.ids[piece] == tokenizer.unk_id for piece in pieces)
             coverage.num_words += 1
             coverage.word_tokens += len(pieces)
@@ -101,12 +102,6 @@ def _words(text: str, encoding: Encoding) -> Iterator[tuple[int, int, list[int]]
 def _is_of_word(character: str) -> bool:
     """Letters, marks upon them, and numbers."""
     return unicodedata.category(character)[0] in "LMN"
-
-
-def _script(word: str) -> str:
-    """The script of a word's first letter, by its Unicode name, such as HANGUL."""
-    letter = next(filter(str.isalpha, word), "")
-    return unicodedata.name(letter, "OTHER").partition(" ")[0] if letter else "DIGIT"
 
 
 def warnings_of(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:

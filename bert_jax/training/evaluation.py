@@ -35,7 +35,7 @@ def held_out_batches(
         masking=_MASKING,
         batch_size=round_up_to_devices(batch_size),
         seed=_SEED,
-        documents=corpus.held_out_documents,
+        documents=[corpus.held_out_documents],
     )
 
 

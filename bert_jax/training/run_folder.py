@@ -1,6 +1,5 @@
 """The folder of one run: what is where, and whose it is."""
 
-import fcntl
 import json
 import platform
 import shutil
@@ -10,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bert_jax.atomic import write_file
+from bert_jax.atomic import locked, write_file
 from bert_jax.errors import UserError
 
 # What decides the data and the shape of the state: a run that changed these would be another run.
@@ -100,15 +99,7 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"--workdir {self.path} is a file; name a folder")
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(
-                    f"{self.path} is in use by another process; wait for it or choose another "
-                    "--workdir"
-                ) from None
+        with locked(self.path, "wait for it or choose another --workdir"):
             yield
 
     def record_hashes(self, **hashes: str) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from bert_jax.data.batches import Batch, Batches
 from bert_jax.data.chunking import IS_NEXT
-from bert_jax.data.corpus import Corpus, write_corpus
+from bert_jax.data.corpus import Corpus
+from bert_jax.data.corpus_writer import write_corpus
 from bert_jax.data.masking import Masking
 from bert_jax.data.pairs import Pairs
 from bert_jax.errors import UserError
@@ -63,7 +64,7 @@ def make_batches(
         masking=Masking(whole_word=whole_word),
         batch_size=batch_size,
         seed=seed,
-        documents=np.arange(corpus.num_documents),
+        documents=[np.arange(corpus.num_documents)],
     )
 
 
@@ -160,7 +161,7 @@ def test_rows_are_the_plan_s_tokens(folder: Path) -> None:
     batches = make_batches(folder, make_documents(), batch_size=16, whole_word=True)
     corpus, tokenizer = batches.corpus, batches.tokenizer
     stream = corpus.read(np.arange(corpus.num_tokens)[None])[0][0].tolist()
-    plan = batches.pairs.plan(corpus.sentences, batches.documents, seed=0, epoch=0)
+    plan = batches.pairs.plan(corpus.sentences, batches.sources[0].documents, seed=0, epoch=0)
     expected = []
     for a, a_length, b, b_length, label in zip(
         plan.a_start, plan.a_length, plan.b_start, plan.b_length, plan.label, strict=True

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bert_jax.data.corpus import Corpus, write_corpus
+from bert_jax.data.corpus import Corpus
+from bert_jax.data.corpus_writer import write_corpus
 from bert_jax.data.sources import Document
 from bert_jax.errors import UserError
 from bert_jax.tokenizers import Tokenizer
@@ -41,7 +42,9 @@ def tokenizer() -> Tokenizer:
 def folder(tmp_path: Path, tokenizer: Tokenizer) -> Path:
     """A corpus of several shards."""
     folder = tmp_path / "corpus"
-    write_corpus(folder, make_documents(), tokenizer, source="numbers", shard_tokens=300)
+    write_corpus(
+        folder, make_documents(), tokenizer, source="numbers", shard_tokens=300, block_characters=1
+    )
     return folder
 
 
@@ -110,7 +113,12 @@ def test_the_same_text_gives_the_same_bytes(
     folder: Path, tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     write_corpus(
-        tmp_path / "again", iter(make_documents()), tokenizer, source="numbers", shard_tokens=300
+        tmp_path / "again",
+        iter(make_documents()),
+        tokenizer,
+        source="numbers",
+        shard_tokens=300,
+        block_characters=1,
     )
     assert Corpus(tmp_path / "again", tokenizer).hash == Corpus(folder, tokenizer).hash
 
@@ -122,7 +130,10 @@ def test_the_manifest_counts(tmp_path: Path, tokenizer: Tokenizer) -> None:
     counts = {name: manifest[name] for name in ("documents", "sentences", "tokens", "unknown")}
     # `!` is not in the vocabulary.
     assert counts == {"documents": 2, "sentences": 4, "tokens": 10, "unknown": 4}
-    assert manifest["source"] == "text:a.txt"
+    assert manifest["sources"] == [{"source": "text:a.txt", "documents": 2, "tokens": 10}]
+    assert manifest["characters"] == 22
+    assert manifest["lengths"] == {"3": 2}  # of 5 and of 5 tokens: 4 to 7 have three bits
+    assert manifest["scripts"] == {"LATIN": {"words": 3, "unknown": 3}}
     assert manifest["vocab_size"] == tokenizer.vocab_size
 
 
@@ -237,8 +248,14 @@ def test_another_tokenizer_is_refused_with_both_hashes(folder: Path, tokenizer: 
 
 
 def test_a_future_format_is_refused(folder: Path, tokenizer: Tokenizer) -> None:
-    change_manifest(folder, format_version=2)
-    with pytest.raises(UserError, match="has corpus format 2, this program reads 1; remove"):
+    change_manifest(folder, format_version=3)
+    with pytest.raises(UserError, match="has corpus format 3, this program reads 2; update"):
+        Corpus(folder, tokenizer)
+
+
+def test_an_old_format_is_refused(folder: Path, tokenizer: Tokenizer) -> None:
+    change_manifest(folder, format_version=1)
+    with pytest.raises(UserError, match="has corpus format 1, this program reads 2; remove"):
         Corpus(folder, tokenizer)
 
 
@@ -295,7 +312,7 @@ def test_a_writer_starts_afresh_after_an_interruption(tmp_path: Path, tokenizer:
         write_corpus(folder, interrupted(40_000), tokenizer, source="", shard_tokens=100_000)
     write_corpus(folder, make_documents(10), tokenizer, source="")
     assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
-    assert len(list(folder.iterdir())) == 5  # one shard of four arrays, and the manifest
+    assert len(list(folder.iterdir())) == 6  # one shard of four arrays, manifest, tokenizer
     assert Corpus(folder, tokenizer).num_documents == 10
 
 

@@ -1,0 +1,213 @@
+"""Documents in blocks: what one process tokenizes at a time, and what becomes of it.
+
+A block is a pure function of its documents, so it does not matter which process
+or machine tokenizes it: a corpus is the same however it was prepared.
+"""
+
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from bert_jax.data.documents import Document
+from bert_jax.data.segmentation import SegmentingEncoder, load_segmenter
+from bert_jax.data.sentences import split_sentences
+from bert_jax.tokenizers import load_tokenizer
+from bert_jax.tokenizers.corpus_encoder import CorpusEncoder
+from bert_jax.tokenizers.scripts import is_in_scripts
+
+BLOCK_CHARACTERS = 1 << 20
+MAX_SENTENCE_TOKENS = np.iinfo(np.uint16).max
+
+
+class Block(NamedTuple):
+    """Some documents of one part of a source, in order.
+
+    Attributes:
+      source: number of the source.
+      part: number of the part, counted over all sources.
+      number: of the block within its part.
+      documents: of which none is a duplicate, if duplicates are dropped.
+      duplicates: how many were dropped among them.
+    """
+
+    source: int
+    part: int
+    number: int
+    documents: list[Document]
+    duplicates: int
+
+
+@dataclasses.dataclass
+class Summary:
+    """What was met in some text; those of two texts add up.
+
+    Attributes:
+      counts: `documents`, `sentences`, `tokens`, `unknown` (tokens that are [UNK]),
+        `characters`, and of documents that were left out `empty`, `duplicates`
+        and `other_scripts`.
+      lengths: documents by the bit length of their number of tokens.
+      words: by script, see `CorpusEncoder`.
+      unknown_words: those of them with an [UNK].
+    """
+
+    counts: Counter[str] = dataclasses.field(default_factory=Counter)
+    lengths: Counter[int] = dataclasses.field(default_factory=Counter)
+    words: Counter[str] = dataclasses.field(default_factory=Counter)
+    unknown_words: Counter[str] = dataclasses.field(default_factory=Counter)
+
+    def add(self, other: "Summary") -> None:
+        """Makes it the summary of both texts."""
+        for field in dataclasses.fields(self):
+            getattr(self, field.name).update(getattr(other, field.name))
+
+    def record(self) -> dict[str, dict]:
+        """As JSON, which `of` reads."""
+        return {name: dict(sorted(counter.items())) for name, counter in vars(self).items()}
+
+    @classmethod
+    def of(cls, record: dict[str, dict]) -> "Summary":
+        """What `record` gave."""
+        counters = {name: Counter(counts) for name, counts in record.items()}
+        counters["lengths"] = Counter({int(bits): n for bits, n in record["lengths"].items()})
+        return cls(**counters)
+
+
+class Tokenized(NamedTuple):
+    """A block in tokens.
+
+    Attributes:
+      ids: token ids, without [CLS] and [SEP].
+      continues: whether a token continues the word of the one before it.
+      sentences: tokens of each sentence, none of them 0.
+      documents: sentences of each document, none of them 0.
+      summary: of the block.
+    """
+
+    ids: Int[np.ndarray, " N"]
+    continues: Bool[np.ndarray, " N"]
+    sentences: Int[np.ndarray, " S"]
+    documents: Int[np.ndarray, " D"]
+    summary: Summary
+
+
+def cut_into_blocks(
+    documents: Iterable[Document],
+    *,
+    source: int = 0,
+    part: int = 0,
+    seen: set[bytes] | None = None,
+    block_characters: int = BLOCK_CHARACTERS,
+) -> Iterator[Block]:
+    """The documents of one part in blocks.
+
+    Args:
+      documents: of the part.
+      source: number of the source, for the record.
+      part: number of the part, for the record.
+      seen: drops what is in it, and takes in what is not; None drops nothing.
+      block_characters: a block ends with the document that reaches this.
+    """
+    block: list[Document] = []
+    number = size = duplicates = 0
+    for document in documents:
+        if seen is not None:
+            digest = fingerprint(document)
+            if digest in seen:
+                duplicates += 1
+                continue
+            seen.add(digest)
+        block.append(document)
+        size += sum(map(len, document))
+        if size >= block_characters:
+            yield Block(source, part, number, block, duplicates)
+            block = []
+            number, size, duplicates = number + 1, 0, 0
+    if block or duplicates:
+        yield Block(source, part, number, block, duplicates)
+
+
+def fingerprint(document: Document) -> bytes:
+    """128 bits that only equal documents share."""
+    text = "\n".join(document).encode(errors="surrogatepass")
+    return hashlib.blake2b(text, digest_size=16).digest()
+
+
+class BlockTokenizer:
+    """Tokenizes blocks; remembers the words of earlier ones, for speed only."""
+
+    def __init__(self, tokenizer: Path, scripts: frozenset[str], segmenter: str):
+        """Loads the tokenizer and the segmenter.
+
+        Args:
+          tokenizer: its folder, because every process loads its own.
+          scripts: documents in others are left out, see `is_in_scripts`.
+          segmenter: see `load_segmenter`; empty for the tokenizer's own words.
+        """
+        self._scripts = scripts
+        loaded = load_tokenizer(tokenizer)
+        self._unknown_id = loaded.unk_id
+        self._encoder = (
+            SegmentingEncoder(loaded, load_segmenter(segmenter))
+            if segmenter
+            else CorpusEncoder(loaded)
+        )
+
+    def __call__(self, block: Block) -> Tokenized:
+        """The block in tokens; long sentences in several parts, documents without any left out.
+
+        Raises:
+          UserError: text that is no Unicode.
+        """
+        documents = [d for d in block.documents if is_in_scripts(d, self._scripts)]
+        split = [[s for line in document for s in split_sentences(line)] for document in documents]
+        encoded = self._encoder.encode([s for sentences in split for s in sentences])
+        ends = np.concatenate([[0], np.cumsum(encoded.lengths)])
+        bounds = ends[np.cumsum([0, *map(len, split)])]  # tokens where documents begin
+        sentences, num_sentences = _bounded(encoded.lengths, ends, bounds)
+        tokens = np.diff(bounds)
+        summary = Summary(words=encoded.words, unknown_words=encoded.unknown_words)
+        summary.counts.update(
+            documents=int((tokens > 0).sum()),
+            sentences=len(sentences),
+            tokens=len(encoded.ids),
+            unknown=int((encoded.ids == self._unknown_id).sum()),
+            characters=sum(len(line) for document in documents for line in document),
+            empty=int((tokens == 0).sum()),
+            duplicates=block.duplicates,
+            other_scripts=len(block.documents) - len(documents),
+        )
+        summary.lengths.update(length.bit_length() for length in tokens[tokens > 0].tolist())
+        return Tokenized(
+            encoded.ids,
+            encoded.continues,
+            sentences,
+            num_sentences[num_sentences > 0],
+            summary,
+        )
+
+
+def _bounded(
+    lengths: Int[np.ndarray, " S"], ends: Int[np.ndarray, " E"], bounds: Int[np.ndarray, " B"]
+) -> tuple[Int[np.ndarray, " R"], Int[np.ndarray, " D"]]:
+    """Sentences that are not empty nor too long for the format.
+
+    Args:
+      lengths: of sentences, which may be either.
+      ends: where they end, after a zero.
+      bounds: where documents begin and the last one ends, in tokens.
+
+    Returns:
+      Lengths with long ones in several parts, and how many each document has.
+    """
+    cuts = [
+        np.arange(ends[sentence], ends[sentence + 1], MAX_SENTENCE_TOKENS)
+        for sentence in np.flatnonzero(lengths > MAX_SENTENCE_TOKENS)
+    ]
+    starts = np.unique(np.concatenate([ends[:-1][lengths > 0], *cuts]))
+    return np.diff(starts, append=ends[-1]), np.diff(np.searchsorted(starts, bounds))
