@@ -3,20 +3,15 @@
 Order is decided in `bert_jax.data.batches`; tf.data adds the threads, the
 prefetching and the hand-over. Whole batches go through NumPy, which releases
 the interpreter lock in its inner loops, and never a single example through a
-graph. This is the only file that imports TensorFlow.
+graph.
 """
 
-import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from bert_jax.data.batches import Batch
-
-# Before the import, which would report its build and its matrix library; neither is used here.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-import tensorflow as tf
+from bert_jax.data.quiet_tensorflow import tf
 
 _PREFETCH = 4  # batches ready or in the making, against uneven steps
 
