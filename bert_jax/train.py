@@ -3,41 +3,31 @@
 python -m bert_jax.train --config configs/tiny.py --workdir runs/tiny
 """
 
-import dataclasses
 import math
 import os
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from types import FrameType
 
 import jax
 
 from bert_jax import cli
-from bert_jax.config import check_config, load_config, plain
 from bert_jax.console import Console, duration
 from bert_jax.data.batches import Batches
-from bert_jax.data.masking import Masking
-from bert_jax.data.pairs import Pairs
 from bert_jax.data.pipeline import make_dataset
-from bert_jax.data.preparation import Vocabulary, prepare_corpus, prepare_tokenizer
-from bert_jax.data.sources import open_source
 from bert_jax.errors import UserError
-from bert_jax.model.heads import BertForPreTraining
-from bert_jax.model.sizes import BertConfig, training_flops_per_token
+from bert_jax.model.sizes import training_flops_per_token
 from bert_jax.pretrained import Pretrained
+from bert_jax.recipe import Recipe, build, parse_run, prepare
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.curves import draw_curves
 from bert_jax.training.evaluation import describe, evaluate, held_out_batches
 from bert_jax.training.examples import show_examples
 from bert_jax.training.metrics import MetricsLog, Window, read_metrics
-from bert_jax.training.optimizer import make_optimizer
 from bert_jax.training.parallel import (
     describe_devices,
-    local_rows,
     parallel_eval_step,
     parallel_train_step,
     replicate,
@@ -45,66 +35,11 @@ from bert_jax.training.parallel import (
 )
 from bert_jax.training.rng import Stream, stream_key
 from bert_jax.training.run_folder import RunFolder
-from bert_jax.training.schedule import make_schedule
 from bert_jax.training.steps import TrainState, init_state, make_eval_step, make_train_step
 from bert_jax.training.throughput import Pace, peak_flops
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """A pretraining run: what a config file holds.
-
-    Attributes:
-      seed: decides everything random.
-      total_steps: updates to make.
-      batch_size: B, rows of the global batch.
-      log_every_steps: how often the figures of training are reported, averaged.
-      eval_every_steps: how often the held-out documents are evaluated.
-      checkpoint_every_steps: how often the run is saved.
-      data: arguments of `open_source`.
-      tokenizer: of `Vocabulary`.
-      pairs: of `Pairs`.
-      masking: of `Masking`.
-      model: of `BertConfig`.
-      schedule: of `make_schedule`.
-      optimizer: of `make_optimizer`.
-    """
-
-    seed: int
-    total_steps: int
-    batch_size: int
-    log_every_steps: int
-    eval_every_steps: int
-    checkpoint_every_steps: int
-    data: dict
-    tokenizer: dict
-    pairs: dict
-    masking: dict
-    model: dict
-    schedule: dict
-    optimizer: dict
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if (name.endswith("_steps") or name == "batch_size") and value < 1:
-                raise UserError(f"{name} is {value}; it must be at least 1")
-        if not 0 <= self.seed < 2**31:
-            raise UserError(f"seed is {self.seed}; it must lie between 0 and 2147483647")
-
-
 # Steps until the pace is steady enough for a forecast.
 _FORECAST_AFTER = 10
-
-# Which function each section of a config feeds, and what it gets from elsewhere.
-SECTIONS: dict[str, tuple[Callable[..., object], set[str]]] = {
-    "data": (open_source, set()),
-    "tokenizer": (Vocabulary, set()),
-    "pairs": (Pairs, set()),
-    "masking": (Masking, set()),
-    "model": (BertConfig, {"vocab_size"}),
-    "schedule": (make_schedule, {"total_steps"}),
-    "optimizer": (make_optimizer, {"schedule"}),
-}
 
 
 class _Interruption:
@@ -142,45 +77,12 @@ def train(recipe: Recipe, run: RunFolder, console: Console, interruption: _Inter
       KeyboardInterrupt: Ctrl-C, after saving.
     """
     devices = jax.local_devices()
-    rows = local_rows(recipe.batch_size)
 
-    # Build what needs no text first, so that a mistake there is reported at once.
-    pairs, masking = Pairs(**recipe.pairs), Masking(**recipe.masking)
-    schedule = make_schedule(**recipe.schedule, total_steps=recipe.total_steps)
-    optimizer = make_optimizer(schedule, **recipe.optimizer)
-    vocabulary = Vocabulary(**recipe.tokenizer)
-    model = BertForPreTraining(BertConfig(vocab_size=vocabulary.size, **recipe.model))
-    if pairs.seq_len > model.config.max_positions:
-        raise UserError(
-            f"pairs.seq_len {pairs.seq_len} is more than model.max_positions "
-            f"{model.config.max_positions}; shorten the one or raise the other"
-        )
-    if pairs.nsp and model.config.num_segments < 2:
-        raise UserError("pairs have two segments: set model.num_segments=2 or pairs.nsp=False")
-    if not run.corpus.exists():
-        open_source(**recipe.data)
-    for change in run.claim(dataclasses.asdict(recipe)):
-        console.say(f"changed since the run began: {change}")
-
-    # Text to tokens, once; tokens to batches, by number.
-    source = recipe.data["source"]
-    tokenizer = prepare_tokenizer(run.tokenizer, source, console, vocabulary)
-    corpus = prepare_corpus(run.corpus, source, tokenizer, console)
-    run.record_hashes(tokenizer_hash=tokenizer.hash, corpus_hash=corpus.hash)
-    try:
-        batches = Batches(
-            corpus,
-            tokenizer,
-            pairs=pairs,
-            masking=masking,
-            batch_size=recipe.batch_size,
-            seed=recipe.seed,
-            documents=corpus.train_documents,
-        )
-    except UserError:  # the text will be changed, so what was made of it must be made again
-        if not run.is_trained:
-            run.discard_prepared()
-        raise
+    # Build what needs no text; then text to tokens, once, and tokens to batches, by number.
+    parts = build(recipe)
+    rows, pairs, masking, schedule, optimizer, _, model = parts
+    batches = prepare(recipe, parts, run, console)
+    corpus, tokenizer = batches.corpus, batches.tokenizer
     held_out = held_out_batches(corpus, tokenizer, pairs=pairs, batch_size=recipe.batch_size)
 
     # Restore, or begin.
@@ -334,19 +236,7 @@ def main(arguments: list[str]) -> None:
         example="python -m bert_jax.train --config configs/tiny.py --workdir runs/tiny "
         "--config.total_steps=200",
     )
-    parser.add_argument("--config", required=True, metavar="FILE", help="config file, see configs/")
-    parser.add_argument(
-        "--workdir",
-        type=Path,
-        metavar="FOLDER",
-        help="run folder (default: runs/NAME of the config)",
-    )
-    parser.add_argument("--quiet", action="store_true", help="plain lines, no progress bars")
-    options, overrides = parser.parse_known_args(arguments)
-    config = plain(load_config(options.config, overrides))
-    check_config(config, Recipe, SECTIONS)
-    run = RunFolder(options.workdir or Path("runs") / Path(options.config).stem)
-    recipe, console = Recipe(**config), Console(quiet=options.quiet)
+    _, recipe, run, console = parse_run(parser, arguments)
     with _Interruption() as interruption, run.locked():
         train(recipe, run, console, interruption)
 

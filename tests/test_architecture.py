@@ -34,7 +34,7 @@ FLOORS: list[list[str]] = [
     # 1: the model
     ["model"],
     # 2: pure training
-    ["training.optimizer", "training.steps"],
+    ["training.optimizer", "training.steps", "training.memory"],
     # 3: effects
     [
         "data",
@@ -49,7 +49,17 @@ FLOORS: list[list[str]] = [
         "training",
     ],
     # 4: commands
-    ["cli", "config", "train", "train_tokenizer", "evaluate", "fill_mask", "benchmark"],
+    [
+        "cli",
+        "config",
+        "recipe",
+        "train",
+        "check",
+        "train_tokenizer",
+        "evaluate",
+        "fill_mask",
+        "benchmark",
+    ],
 ]
 
 

@@ -6,7 +6,7 @@ import pytest
 from bert_jax.config import check_config, load_config, plain
 from bert_jax.errors import UserError
 from bert_jax.model.sizes import SIZES
-from bert_jax.train import SECTIONS, Recipe
+from bert_jax.recipe import SECTIONS, Recipe
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
