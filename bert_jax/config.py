@@ -147,14 +147,15 @@ def check_config(
             raise UserError(f"config lacks the section {name!r}")
         if not isinstance(config[name], Mapping):
             raise UserError(f"config.{name} is {config[name]!r}, which is not a section")
-    _check_arguments("config", config, function, set())
+    check_arguments("config", config, function, set())
     for name, (section_function, given) in sections.items():
-        _check_arguments(f"config.{name}", config[name], section_function, given)
+        check_arguments(f"config.{name}", config[name], section_function, given)
 
 
-def _check_arguments(
+def check_arguments(
     where: str, config: Mapping[str, Any], function: Callable[..., object], given: set[str]
 ) -> None:
+    """As `check_config`, of one section, which `where` names."""
     parameters = {
         name: parameter
         for name, parameter in inspect.signature(function).parameters.items()

@@ -12,8 +12,10 @@ from bert_jax import cli
 from bert_jax.console import Console
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.pairs import Pairs
+from bert_jax.data.preparation import Text
 from bert_jax.errors import UserError
 from bert_jax.pretrained import load
+from bert_jax.recipe import corpus_of
 from bert_jax.training.evaluation import describe, evaluate, held_out_batches
 from bert_jax.training.parallel import parallel_eval_step, replicate
 from bert_jax.training.run_folder import RunFolder
@@ -35,17 +37,19 @@ def main(arguments: list[str]) -> None:
     run = RunFolder(options.model)
     config = run.read()["config"]
     bert = load(options.model)
-    corpus = Corpus(run.corpus, bert.tokenizer)
+    console = Console()
+    corpus = Corpus(corpus_of(run, Text(**config["data"]), console), bert.tokenizer)
     batches = held_out_batches(
         corpus, bert.tokenizer, pairs=Pairs(**config["pairs"]), batch_size=config["batch_size"]
     )
     if batches is None:
-        raise UserError(f"{run.corpus} has too few documents to hold one out; nothing to evaluate")
+        raise UserError(
+            f"the corpus of {run.path} has too few documents to hold one out; nothing to evaluate"
+        )
     devices = jax.local_devices()
     eval_step = parallel_eval_step(make_eval_step(bert.model), devices)
     metrics = evaluate(eval_step, replicate(bert.params, devices), batches, devices)
 
-    console = Console()
     if options.json:
         console.say(json.dumps(metrics))
     else:

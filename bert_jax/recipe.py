@@ -17,8 +17,9 @@ from bert_jax.console import Console
 from bert_jax.data.batches import Batches
 from bert_jax.data.masking import Masking
 from bert_jax.data.pairs import Pairs
-from bert_jax.data.preparation import Vocabulary, prepare_corpus, prepare_tokenizer
-from bert_jax.data.sources import open_source
+from bert_jax.data.preparation import Text, Vocabulary, prepare
+from bert_jax.data.sources import mixture
+from bert_jax.data.staging import staged
 from bert_jax.errors import UserError
 from bert_jax.model.heads import BertForPreTraining
 from bert_jax.model.sizes import BertConfig
@@ -39,7 +40,7 @@ class Recipe:
       log_every_steps: how often the figures of training are reported, averaged.
       eval_every_steps: how often the held-out documents are evaluated.
       checkpoint_every_steps: how often the run is saved.
-      data: arguments of `open_source`.
+      data: of `Text`.
       tokenizer: of `Vocabulary`.
       pairs: of `Pairs`.
       masking: of `Masking`.
@@ -72,7 +73,7 @@ class Recipe:
 
 # Which function each section of a config feeds, and what it gets from elsewhere.
 SECTIONS: dict[str, tuple[Callable[..., object], set[str]]] = {
-    "data": (open_source, set()),
+    "data": (Text, set()),
     "tokenizer": (Vocabulary, set()),
     "pairs": (Pairs, set()),
     "masking": (Masking, set()),
@@ -106,8 +107,15 @@ def parse_run(
 
 
 class Parts(NamedTuple):
-    """What of a run needs no text; `rows` are those of a global batch that this host builds."""
+    """What of a run needs no text read.
 
+    Attributes:
+      corpus: its folder, which may not be there yet.
+      rows: those of a global batch that this host builds.
+    """
+
+    text: Text
+    corpus: Path
     rows: slice
     pairs: Pairs
     masking: Masking
@@ -117,17 +125,21 @@ class Parts(NamedTuple):
     model: BertForPreTraining
 
 
-def build(recipe: Recipe) -> Parts:
+def build(recipe: Recipe, run: RunFolder, console: Console) -> Parts:
     """Builds what needs no text: first of all, so that a mistake there is reported at once.
 
     Raises:
       UserError: a recipe that cannot work.
     """
     rows = local_rows(recipe.batch_size)
+    text = Text(**recipe.data)
     pairs, masking = Pairs(**recipe.pairs), Masking(**recipe.masking)
     schedule = make_schedule(**recipe.schedule, total_steps=recipe.total_steps)
     optimizer = make_optimizer(schedule, **recipe.optimizer)
+    corpus = corpus_of(run, text, console)
     vocabulary = Vocabulary(**recipe.tokenizer)
+    if text.corpus and corpus.exists() and not vocabulary.path:
+        vocabulary = dataclasses.replace(vocabulary, path=str(corpus / "tokenizer"))
     model = BertForPreTraining(BertConfig(vocab_size=vocabulary.size, **recipe.model))
     if pairs.seq_len > model.config.max_positions:
         raise UserError(
@@ -136,23 +148,32 @@ def build(recipe: Recipe) -> Parts:
         )
     if pairs.nsp and model.config.num_segments < 2:
         raise UserError("pairs have two segments: set model.num_segments=2 or pairs.nsp=False")
-    return Parts(rows, pairs, masking, schedule, optimizer, vocabulary, model)
+    return Parts(text, corpus, rows, pairs, masking, schedule, optimizer, vocabulary, model)
 
 
-def prepare(recipe: Recipe, parts: Parts, run: RunFolder, console: Console) -> Batches:
-    """Text to tokens, once, in the run folder; tokens to batches, by number.
+def corpus_of(run: RunFolder, text: Text, console: Console) -> Path:
+    """Where the corpus of a run lies: in its folder, or in one that several share."""
+    return staged(text.corpus, Path(text.staging), console) if text.corpus else run.corpus
+
+
+def prepare_batches(recipe: Recipe, parts: Parts, run: RunFolder, console: Console) -> Batches:
+    """Text to tokens, once; tokens to batches, by number.
 
     Raises:
       UserError: a run folder that belongs to another recipe, bad text.
     """
-    if not run.corpus.exists():
-        open_source(**recipe.data)
+    text, vocabulary = parts.text, parts.vocabulary
+    if not parts.corpus.exists():
+        text.open()
     for change in run.claim(dataclasses.asdict(recipe)):
         console.say(f"changed since the run began: {change}")
-    source = recipe.data["source"]
-    tokenizer = prepare_tokenizer(run.tokenizer, source, console, parts.vocabulary)
-    corpus = prepare_corpus(run.corpus, source, tokenizer, console)
+    if run.tokenizer.exists():  # perhaps without the corpus, which can be made again
+        vocabulary = dataclasses.replace(vocabulary, path=str(run.tokenizer))
+    tokenizer, corpus = prepare(parts.corpus, text, vocabulary, console)
+    if not run.tokenizer.exists():
+        tokenizer.save(run.tokenizer)
     run.record_hashes(tokenizer_hash=tokenizer.hash, corpus_hash=corpus.hash)
+    sources = mixture(text.source)
     try:
         return Batches(
             corpus,
@@ -161,7 +182,8 @@ def prepare(recipe: Recipe, parts: Parts, run: RunFolder, console: Console) -> B
             masking=parts.masking,
             batch_size=recipe.batch_size,
             seed=recipe.seed,
-            documents=corpus.train_documents,
+            documents=corpus.train_documents_of([item.source for item in sources]),
+            weights=[item.weight for item in sources],
         )
     except UserError:  # the text will be changed, so what was made of it must be made again
         if not run.is_trained:

@@ -17,10 +17,11 @@ from bert_jax import cli
 from bert_jax.console import Console, duration
 from bert_jax.data.batches import Batches
 from bert_jax.data.pipeline import make_dataset
+from bert_jax.data.sources import mixture
 from bert_jax.errors import UserError
 from bert_jax.model.sizes import training_flops_per_token
 from bert_jax.pretrained import Pretrained
-from bert_jax.recipe import Recipe, build, parse_run, prepare
+from bert_jax.recipe import Recipe, build, parse_run, prepare_batches
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.curves import draw_curves
 from bert_jax.training.evaluation import describe, evaluate, held_out_batches
@@ -79,9 +80,9 @@ def train(recipe: Recipe, run: RunFolder, console: Console, interruption: _Inter
     devices = jax.local_devices()
 
     # Build what needs no text; then text to tokens, once, and tokens to batches, by number.
-    parts = build(recipe)
-    rows, pairs, masking, schedule, optimizer, _, model = parts
-    batches = prepare(recipe, parts, run, console)
+    parts = build(recipe, run, console)
+    _, _, rows, pairs, masking, schedule, optimizer, _, model = parts
+    batches = prepare_batches(recipe, parts, run, console)
     corpus, tokenizer = batches.corpus, batches.tokenizer
     held_out = held_out_batches(corpus, tokenizer, pairs=pairs, batch_size=recipe.batch_size)
 
@@ -169,14 +170,14 @@ def _summarize(
     console: Console, recipe: Recipe, batches: Batches, state: TrainState, start: int
 ) -> None:
     """The table at the start."""
-    corpus = batches.corpus
+    corpus, sources = batches.corpus, mixture(recipe.data["source"])
     title = "pretraining" if not start else f"resuming at step {start:,}"
     if start >= recipe.total_steps:
         title = f"finished at step {start:,}; raise total_steps to go on"
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     num_held_out = len(corpus.held_out_documents)
-    trained_on = corpus.count_tokens(batches.documents)
-    epochs = recipe.total_steps * recipe.batch_size / batches.num_examples
+    trained_on = sum(corpus.count_tokens(source.documents) for source in batches.sources)
+    epochs = batches.epochs(recipe.total_steps * recipe.batch_size)
     console.table(
         title,
         [
@@ -198,7 +199,10 @@ def _summarize(
                 f"{recipe.total_steps:,} of {recipe.batch_size} × {batches.pairs.seq_len} tokens",
             ),
             ("padding", f"{batches.padding_share:.0%} of these tokens"),
-            ("epochs", f"{epochs:.2g} of {batches.num_examples:,} examples"),
+            *(
+                ("epochs", f"{count:.2g} of {source.num_examples:,} examples of {item.source}")
+                for count, source, item in zip(epochs, batches.sources, sources, strict=True)
+            ),
         ],
     )
 

@@ -53,6 +53,7 @@ FLOORS: list[list[str]] = [
         "cli",
         "config",
         "recipe",
+        "prepare",
         "train",
         "check",
         "train_tokenizer",

@@ -15,6 +15,7 @@ writes it; the folder appears only once it is whole.
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
@@ -106,22 +107,27 @@ class Corpus:
         """All documents that are not held out."""
         return np.setdiff1d(np.arange(self.num_documents), self.held_out_documents)
 
-    def train_documents_of(self, source: str) -> Int[np.ndarray, " D"]:
-        """Those of one of the sources that it was prepared from.
+    def train_documents_of(self, sources: Sequence[str]) -> list[Int[np.ndarray, " D"]]:
+        """Those of each source of a mixture; a single one is taken for all of the corpus.
 
         Raises:
-          UserError: it was not.
+          UserError: it was prepared from others.
         """
-        names = [entry["source"] for entry in self.manifest["sources"]]
-        if source not in names:
+        if len(sources) == 1:
+            return [self.train_documents]
+        entries = self.manifest["sources"]
+        names = [entry["source"] for entry in entries]
+        ends = np.cumsum([0, *(entry["documents"] for entry in entries)])
+        if missing := sorted(set(sources).difference(names)):
             raise UserError(
-                f"the corpus was not prepared from {source!r} but from {', '.join(names)}; name "
-                "these in data.source, or prepare another data.corpus"
+                f"the corpus was not prepared from {missing[0]!r} but from {', '.join(names)}; "
+                "name these in data.source, or another data.corpus"
             )
-        ends = np.cumsum([0] + [entry["documents"] for entry in self.manifest["sources"]])
-        first, last = ends[names.index(source)], ends[names.index(source) + 1]
-        documents = self.train_documents
-        return documents[(documents >= first) & (documents < last)]
+        places = np.searchsorted(self.train_documents, ends)
+        return [
+            self.train_documents[places[number] : places[number + 1]]
+            for number in map(names.index, sources)
+        ]
 
     def count_tokens(self, documents: Int[np.ndarray, " D"]) -> int:
         """The tokens of some documents."""

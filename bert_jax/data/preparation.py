@@ -34,8 +34,9 @@ class Text:
 
     Attributes:
       source: see `open_source` and `mixture`.
-      corpus: folder of a corpus that several runs share, prepared here if it is not
-        there yet; empty for one in the run folder.
+      corpus: folder of a corpus that several runs share, made if it is not there; or
+        the address of one, such as gs://bucket/corpus; empty for one in the run folder.
+      staging: folder that a corpus with an address is copied to, once.
       deduplicate: drops documents equal to an earlier one.
       scripts: keeps only documents in these, such as "HANGUL", see `is_in_scripts`.
       segmenter: function that finds the words to mask whole, see `load_segmenter`.
@@ -43,6 +44,7 @@ class Text:
 
     source: str
     corpus: str = ""
+    staging: str = "~/.cache/bert_jax"
     deduplicate: bool = False
     scripts: str = ""
     segmenter: str = ""
@@ -195,7 +197,7 @@ def _claim(
             "format_version": FORMAT_VERSION,
             "block_characters": BLOCK_CHARACTERS,
             "shard_tokens": shard_tokens,
-            "text": {**dataclasses.asdict(text), "corpus": ""},
+            "text": {**dataclasses.asdict(text), "corpus": "", "staging": ""},
             "sources": [[part.num_bytes for part in source.parts] for source in sources],
             "vocabulary": dataclasses.asdict(vocabulary),
             "tokenizer_hash": load_tokenizer(vocabulary.path).hash if vocabulary.path else "",

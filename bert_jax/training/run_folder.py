@@ -14,6 +14,8 @@ from bert_jax.errors import UserError
 
 # What decides the data and the shape of the state: a run that changed these would be another run.
 FIXED = ("seed", "batch_size", "tokenizer", "data", "pairs", "masking", "model")
+# Of these, where the corpus lies; that it is the same one is seen by its hash.
+_PLACES = ("data.corpus", "data.staging")
 
 _VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers")
 
@@ -73,7 +75,8 @@ class RunFolder:
             return []
         before = self.read()
         changes = _differences(before["config"], config)
-        changed = {line.partition(":")[0].partition(".")[0] for line in changes}
+        names = {line.partition(":")[0] for line in changes}.difference(_PLACES)
+        changed = {name.partition(".")[0] for name in names}
         if self.is_trained and changed.intersection(FIXED):
             raise UserError(
                 f"{self.path} belongs to a run with another config ({'; '.join(changes)}); "

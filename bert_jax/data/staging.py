@@ -1,0 +1,95 @@
+"""Corpora that lie in object storage: copied to this machine once, and there from here."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import fsspec
+
+from bert_jax.atomic import locked, new_folder
+from bert_jax.console import Console
+from bert_jax.errors import UserError
+
+_MANIFEST = "corpus.json"
+
+
+def is_remote(path: str) -> bool:
+    """Whether it is an address such as gs://bucket/corpus, and no path of this machine."""
+    return "://" in path
+
+
+def exists(corpus: str) -> bool:
+    """Whether there is a whole corpus at the address."""
+    files, root = _open(corpus)
+    return files.exists(f"{root}/{_MANIFEST}")
+
+
+def staged(corpus: str, staging: Path, console: Console) -> Path:
+    """A local folder with the corpus: itself if it is local, else a copy, made once.
+
+    Memory makes as good a place as a disk, if it is large enough: /dev/shm/bert_jax.
+
+    Args:
+      corpus: path or address of a corpus folder.
+      staging: where copies are kept, each under the checksum of its manifest.
+      console: shows progress.
+
+    Raises:
+      UserError: there is no corpus at the address, or another process copies it.
+    """
+    if not is_remote(corpus):
+        return Path(corpus).expanduser()
+    files, root = _open(corpus)
+    try:
+        manifest = files.cat_file(f"{root}/{_MANIFEST}")
+    except FileNotFoundError:
+        raise UserError(
+            f"{corpus} holds no corpus ({_MANIFEST} is missing); make it there: "
+            f"python -m bert_jax.prepare --output {corpus}"
+        ) from None
+    folder = staging.expanduser() / f"corpus-{hashlib.sha256(manifest).hexdigest()[:16]}"
+    if not folder.exists():
+        with locked(folder.with_name(folder.name + ".lock"), "wait for it"):
+            if not folder.exists():
+                _copy(corpus, folder, console)
+    return folder
+
+
+def _copy(corpus: str, folder: Path, console: Console) -> None:
+    files, root = _open(corpus)
+    sizes = {path: info["size"] for path, info in files.find(root, detail=True).items()}
+    with (
+        new_folder(folder) as building,
+        console.bar("copying corpus", total=sum(sizes.values()), unit="B") as bar,
+    ):
+        for path, size in sizes.items():
+            target = building / path.removeprefix(root).lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            files.get_file(path, str(target))
+            bar.update(size)
+
+
+def publish(folder: Path, corpus: str, console: Console) -> None:
+    """Copies a local corpus folder to an address, the manifest last.
+
+    Raises:
+      UserError: there is another corpus.
+    """
+    files, root = _open(corpus)
+    manifest = (folder / _MANIFEST).read_bytes()
+    if files.exists(f"{root}/{_MANIFEST}"):
+        if json.loads(files.cat_file(f"{root}/{_MANIFEST}")) != json.loads(manifest):
+            raise UserError(f"{corpus} holds another corpus; remove it or choose another --output")
+        return
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    paths.sort(key=lambda path: path.name == _MANIFEST)
+    with console.bar("copying corpus", total=len(paths), unit=" files") as bar:
+        for path in paths:
+            target = f"{root}/{path.relative_to(folder)}"
+            files.makedirs(target.rpartition("/")[0], exist_ok=True)
+            files.put_file(str(path), target)
+            bar.update()
+
+
+def _open(address: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    return fsspec.core.url_to_fs(address)
