@@ -42,6 +42,8 @@ def get_config() -> ConfigDict:
             "masking": {
                 "rate": 0.15,
                 "whole_word": False,
+                "max_ngram": 1,
+                "ngram_weights": "harmonic",
                 "mask_share": 0.8,
                 "random_share": 0.1,
             },

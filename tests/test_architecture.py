@@ -23,6 +23,7 @@ FLOORS: list[list[str]] = [
         "model.sizes",
         "data.keyed_random",
         "data.chunking",
+        "data.selection",
         "data.masking",
         "data.pairs",
         "data.sentences",

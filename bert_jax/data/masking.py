@@ -1,4 +1,4 @@
-"""Which tokens are hidden, and behind what: 80-10-10 and whole-word masking.
+"""Which tokens are hidden, and behind what: 80-10-10, whole words, runs of words.
 
 The rules of `create_masked_lm_predictions` (google-research/bert,
 create_pretraining_data.py L342-415), for a whole batch at once and as a pure
@@ -8,15 +8,16 @@ and random replacements are never special, unused or padded ids.
 """
 
 import dataclasses
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Int, Integer, UInt64
+from jaxtyping import Bool, Float, Int, Integer, UInt64
 
 from bert_jax.data.keyed_random import random_bits, uniform
+from bert_jax.data.selection import BRANCH, REPLACEMENT, choose_words
 from bert_jax.errors import UserError
 
-# The draws of one example. Keyed by name, so that a new one changes no old one.
-_SELECT, _BRANCH, _REPLACEMENT = range(3)
+_LONGEST_RUN = 100  # words; SpanBERT's longest is 10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,20 +26,38 @@ class Masking:
 
     Attributes:
       rate: share of the tokens to predict.
-      whole_word: hide all pieces of a word or none.
+      whole_word: hide all pieces of a word or none; otherwise a word is a token.
+      max_ngram: most words of a run that is chosen together. With 1 words are
+        chosen one by one.
+      ngram_weights: how likely a run of n words is, before it is cut to fit:
+        "harmonic" is 1/n, as ALBERT's up to 3 words (Lan et al. 2020, section 3.1);
+        "geometric" is 0.8^(n-1), as SpanBERT's up to 10 (Joshi et al. 2020, section
+        3.1), which gives 3.8 words on average.
       mask_share: of the chosen tokens, how many become [MASK].
       random_share: of the chosen tokens, how many become a random token; the
-        rest stay as they are.
+        rest stay as they are. Drawn for each token alone, in a run too.
     """
 
     rate: float = 0.15
     whole_word: bool = False
+    max_ngram: int = 1
+    ngram_weights: Literal["harmonic", "geometric"] = "harmonic"
     mask_share: float = 0.8
     random_share: float = 0.1
 
     def __post_init__(self) -> None:
         if not 0 < self.rate < 1:
             raise UserError(f"masking.rate is {self.rate}; it must lie between 0 and 1, e.g. 0.15")
+        if not 1 <= self.max_ngram <= _LONGEST_RUN:
+            raise UserError(
+                f"masking.max_ngram is {self.max_ngram}; it must lie between 1 and {_LONGEST_RUN}, "
+                "e.g. 3 as in ALBERT"
+            )
+        if self.max_ngram == 1 and self.ngram_weights != "harmonic":
+            raise UserError(
+                f"masking.ngram_weights={self.ngram_weights} needs runs of words: set "
+                "masking.max_ngram to more than 1, e.g. 10 as in SpanBERT"
+            )
         if min(self.mask_share, self.random_share) < 0 or self.mask_share + self.random_share > 1:
             raise UserError(
                 f"masking.mask_share {self.mask_share} and masking.random_share "
@@ -85,16 +104,21 @@ class Masking:
           with 0), `mlm_ids` [B P] (the original tokens whatever they were
           replaced by) and `mlm_weights` [B P] float32 (0 for padding).
         """
-        chosen = self.choose(lengths=lengths, candidates=candidates, continues=continues, keys=keys)
-        # A stable sort of "not chosen" lists the chosen positions in ascending order.
-        num_predictions = self.max_predictions(input_ids.shape[1])
-        positions = np.argsort(~chosen, axis=1, kind="stable")[:, :num_predictions]
-        real = np.take_along_axis(chosen, positions, axis=1)
-        positions = np.where(real, positions, 0)
+        shape = len(input_ids), self.max_predictions(input_ids.shape[1])
+        positions = np.zeros(shape, np.int64)
+        num_chosen = choose_words(
+            candidates,
+            continues & self.whole_word,
+            self.budget(lengths),
+            keys,
+            self._longer_runs(),
+            positions,
+        )
+        real = np.arange(shape[1]) < num_chosen[:, None]
         originals = np.where(real, np.take_along_axis(input_ids, positions, axis=1), 0)
 
-        draw = uniform(keys[:, None], _BRANCH, positions)
-        replacement = random_bits(keys[:, None], _REPLACEMENT, positions)
+        draw = uniform(keys[:, None], BRANCH, positions)
+        replacement = random_bits(keys[:, None], REPLACEMENT, positions)
         replacement = random_ids[(replacement % np.uint64(len(random_ids))).astype(np.int64)]
         hidden = np.where(draw < self.mask_share + self.random_share, replacement, originals)
         hidden = np.where(draw < self.mask_share, mask_id, hidden)
@@ -109,46 +133,8 @@ class Masking:
             "mlm_weights": real.astype(np.float32),
         }
 
-    def choose(
-        self,
-        *,
-        lengths: Int[np.ndarray, " B"],
-        candidates: Bool[np.ndarray, "B T"],
-        continues: Bool[np.ndarray, "B T"],
-        keys: UInt64[np.ndarray, " B"],
-    ) -> Bool[np.ndarray, "B T"]:
-        """The tokens to predict: words in random order, skipping what does not fit.
-
-        A word that would overflow the budget is left out and the next is tried,
-        so a row may end below its budget. Without `whole_word` every token is a
-        word of its own. See `apply` for the arguments.
-        """
-        num_rows, seq_len = candidates.shape
-        starts = candidates.copy()
-        if self.whole_word:
-            # A word also ends where the candidates do, at [SEP]: segments never share one.
-            after_candidate = np.pad(candidates[:, :-1], ((0, 0), (1, 0)))
-            starts &= ~(continues & after_candidate)
-        word_of = np.cumsum(starts, axis=1) - 1  # [B T], the word a candidate belongs to
-        rows = np.arange(num_rows)[:, None]
-        sizes = np.zeros((num_rows, seq_len + 1), np.int64)
-        np.add.at(sizes, (rows, np.where(candidates, word_of, seq_len)), 1)
-        sizes[:, seq_len] = 0
-        num_words = starts.sum(axis=1)
-
-        # Words are drawn by a random number each; those that do not exist come last.
-        draws = uniform(keys[:, None], _SELECT, np.arange(seq_len))
-        order = np.argsort(
-            np.where(np.arange(seq_len) < num_words[:, None], draws, np.inf), axis=1, kind="stable"
-        )
-        remaining = np.minimum(self.budget(lengths), candidates.sum(axis=1))
-        taken = np.zeros((num_rows, seq_len + 1), bool)
-        for turn in range(int(num_words.max(initial=0))):
-            word = order[:, turn]
-            size = sizes[rows[:, 0], word]
-            fits = (size > 0) & (size <= remaining)
-            taken[rows[:, 0], word] = fits
-            remaining = remaining - size * fits
-            if not remaining.any():
-                break
-        return taken[rows, word_of] & candidates
+    def _longer_runs(self) -> Float[np.ndarray, " longer"]:
+        """The probabilities that a run has more than 1, 2, … words."""
+        lengths = np.arange(1, self.max_ngram + 1)
+        weights = 1 / lengths if self.ngram_weights == "harmonic" else 0.8 ** (lengths - 1)
+        return 1 - np.cumsum(weights / weights.sum())[:-1]

@@ -1,55 +1,25 @@
 """80-10-10 and whole words: exact rules row by row, shares over a million tokens."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from masking_cases import (
+    CLS,
+    MASK,
+    ORDINARY,
+    PAD,
+    SEP,
+    apply,
+    chosen_places,
+    make_rows,
+    within_four_sigma,
+)
 
-from bert_jax.data.keyed_random import random_bits, uniform
-from bert_jax.data.masking import _SELECT, Masking
+from bert_jax.data.keyed_random import random_bits
+from bert_jax.data.masking import Masking
 from bert_jax.errors import UserError
-
-PAD, UNK, CLS, SEP, MASK = range(5)
-ORDINARY = np.arange(10, 1010)  # 5 … 9 stand for [unusedN]
 
 # 2**20 tokens of text and special tokens: 154 thousand of them are chosen at 15 %.
 NUM_ROWS, SEQ_LEN = 2048, 512
-
-
-def make_rows(
-    a_lengths: Sequence[int], b_lengths: Sequence[int], seq_len: int, seed: int = 0
-) -> dict[str, np.ndarray]:
-    """Rows `[CLS] A [SEP] B [SEP] [PAD]…` of random text, in the arguments of `Masking.apply`.
-
-    Two tokens in five continue a word, wherever they are: at the start of a
-    segment too, as after a cut at its front, and even on special tokens.
-    """
-    rng = np.random.default_rng(seed)
-    a, b = np.array(a_lengths)[:, None], np.array(b_lengths)[:, None]
-    place = np.arange(seq_len)
-    in_a = (place >= 1) & (place <= a)
-    in_b = (place > a + 1) & (place <= a + 1 + b)
-    lengths = a + b + 3
-    special = np.select([place == 0, place < lengths], [CLS, SEP], PAD)
-    text = in_a | in_b
-    return {
-        "input_ids": np.where(text, rng.choice(ORDINARY, (len(a), seq_len)), special),
-        "lengths": lengths[:, 0],
-        "candidates": text,
-        "continues": rng.random((len(a), seq_len)) < 0.4,
-        "keys": random_bits(seed, np.arange(len(a))),
-    }
-
-
-def apply(masking: Masking, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    rest = {name: value for name, value in rows.items() if name != "input_ids"}
-    return masking.apply(rows["input_ids"], **rest, mask_id=MASK, random_ids=ORDINARY)
-
-
-def chosen_places(masked: dict[str, np.ndarray], row: int) -> list[int]:
-    return masked["mlm_positions"][row][masked["mlm_weights"][row] > 0].tolist()
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +40,6 @@ def before_and_after(
     originals = np.take_along_axis(many["input_ids"], masked["mlm_positions"], axis=1)
     replaced = np.take_along_axis(masked["input_ids"], masked["mlm_positions"], axis=1)
     return originals.ravel(), replaced.ravel()
-
-
-def within_four_sigma(count: int, num: int, share: float) -> bool:
-    return abs(count - num * share) < 4 * np.sqrt(num * share * (1 - share))
 
 
 @pytest.mark.parametrize(
@@ -241,52 +207,6 @@ def test_a_row_of_padding_has_no_predictions() -> None:
     assert masked["mlm_weights"].sum(axis=1).tolist() == [0, 3]
 
 
-def google_whole_words(
-    candidates: np.ndarray, continues: np.ndarray, draws: np.ndarray, budget: int
-) -> list[int]:
-    """`create_masked_lm_predictions` with whole words, token by token.
-
-    create_pretraining_data.py L359-407, but a word ends where its segment does.
-    """
-    words: list[list[int]] = []
-    for place in np.flatnonzero(candidates).tolist():
-        if words and continues[place] and words[-1][-1] == place - 1:
-            words[-1].append(place)
-        else:
-            words.append([place])
-    chosen: list[int] = []
-    for word in sorted(range(len(words)), key=lambda word: draws[word]):
-        if len(chosen) >= budget:
-            break
-        if len(chosen) + len(words[word]) > budget:
-            continue
-        chosen += words[word]
-    return sorted(chosen)
-
-
-@settings(max_examples=60, deadline=None, derandomize=True)
-@given(
-    lengths=st.lists(st.tuples(st.integers(1, 30), st.integers(0, 30)), min_size=1, max_size=6),
-    rate=st.sampled_from([0.05, 0.15, 0.3, 0.6, 0.95]),
-    whole_word=st.booleans(),
-    seed=st.integers(0, 2**32),
-)
-def test_choice_is_that_of_the_literal_algorithm(
-    lengths: list[tuple[int, int]], rate: float, whole_word: bool, seed: int
-) -> None:
-    rows = make_rows(*zip(*lengths, strict=True), 64, seed)
-    masking = Masking(rate=rate, whole_word=whole_word)
-    masked = apply(masking, rows)
-    for row, key in enumerate(rows["keys"]):
-        expected = google_whole_words(
-            rows["candidates"][row],
-            rows["continues"][row] & whole_word,
-            uniform(np.array(key), _SELECT, np.arange(64)),
-            max(1, round(int(rows["lengths"][row]) * rate)),
-        )
-        assert chosen_places(masked, row) == expected
-
-
 def test_words_are_hidden_whole_or_not_at_all() -> None:
     rng = np.random.default_rng(3)
     rows = make_rows(rng.integers(1, 250, 2000), rng.integers(0, 250, 2000), 512)
@@ -352,3 +272,14 @@ def test_shares_must_be_shares(shares: tuple[float, float]) -> None:
 @pytest.mark.parametrize("mask_share", [0.8, 0.9, 0.85, 0.7])
 def test_shares_may_add_up_to_one(mask_share: float) -> None:
     Masking(mask_share=mask_share, random_share=1 - mask_share)
+
+
+@pytest.mark.parametrize("max_ngram", [-1, 0, 101])
+def test_a_run_has_at_least_a_word_and_no_hundreds(max_ngram: int) -> None:
+    with pytest.raises(UserError, match=rf"masking\.max_ngram is {max_ngram}; .* 1 and 100"):
+        Masking(max_ngram=max_ngram)
+
+
+def test_weights_of_runs_need_runs() -> None:
+    with pytest.raises(UserError, match=r"ngram_weights=geometric needs .* masking\.max_ngram"):
+        Masking(ngram_weights="geometric")
