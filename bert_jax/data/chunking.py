@@ -74,10 +74,11 @@ def _first_at_least(offsets, sentence, last, token):
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def single_chunks(offsets, firsts, lasts, targets, epoch_bits, numbers, rows):
-    """Chunks in one segment: as many whole sentences as fit, or pieces of a long one.
+def single_chunks(max_tokens, offsets, firsts, lasts, targets, epoch_bits, numbers, rows):
+    """Chunks in one segment: as many whole sentences as fit the target, at least one.
 
-    Arguments as for `pair_chunks`.
+    One that has more than `max_tokens` is cut in pieces of as many. The other
+    arguments are as for `pair_chunks`.
     """
     a_start, a_length, b_start, b_length, label, keys = rows
     row = 0
@@ -91,9 +92,9 @@ def single_chunks(offsets, firsts, lasts, targets, epoch_bits, numbers, rows):
             if offsets[end] > offsets[sentence] + target and end > sentence + 1:
                 end -= 1
             # A sentence too long for a row makes several.
-            for piece in range(offsets[sentence], offsets[end], target):
+            for piece in range(offsets[sentence], offsets[end], max_tokens):
                 a_start[row] = b_start[row] = piece
-                a_length[row] = min(target, offsets[end] - piece)
+                a_length[row] = min(max_tokens, offsets[end] - piece)
                 b_length[row] = 0
                 label[row] = IS_NEXT
                 keys[row] = key

@@ -14,6 +14,7 @@ same document (the original gives up after ten tries and keeps the wrong label).
 import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 from jaxtyping import Int, Integer, UInt64
@@ -146,10 +147,10 @@ class Pairs:
         epoch_bits = random_bits(seed, Stream.PAIRS, epoch)
         targets = self._targets(fold(epoch_bits, firsts.astype(np.uint64)))
         tokens = sentences.offsets[lasts] - sentences.offsets[firsts]
-        # Each chunk takes a sentence, or `target` tokens of a longer one.
+        # Each chunk takes a sentence, or `max_tokens` of a longer one.
         most = np.zeros(len(firsts) + 1, np.int64)
-        np.cumsum(lasts - firsts + (0 if self.nsp else tokens // targets), out=most[1:])
-        chunk = pair_chunks if self.nsp else single_chunks
+        np.cumsum(lasts - firsts + (0 if self.nsp else tokens // self.max_tokens), out=most[1:])
+        chunk = pair_chunks if self.nsp else partial(single_chunks, self.max_tokens)
 
         def cut(first: int, last: int) -> list[np.ndarray]:
             """The columns of the documents from `first` to `last`."""

@@ -216,6 +216,22 @@ def test_without_nsp_rows_are_as_many_whole_sentences_as_fit(
     assert end == sum(chain(*documents))
 
 
+@few
+@given(DOCUMENTS, SEEDS)
+def test_without_nsp_short_rows_are_whole_sentences_too(
+    documents: list[list[int]], seed: int
+) -> None:
+    borders = set(make_sentences(documents).offsets.tolist())
+    end = 0
+    for a, a_end, _, _, _ in rows(make_plan(documents, nsp=False, seed=seed, short_seq_prob=1.0)):
+        assert a == end
+        end = a_end
+        sentence = max(border for border in borders if border <= a)
+        following = min(border for border in borders if border > a)
+        assert following - sentence > SEQ_LEN - 2 or {a, a_end} <= borders
+    assert end == sum(chain(*documents))
+
+
 def test_without_nsp_there_is_no_second_segment() -> None:
     plan = make_plan([[3] * 50, [2] * 50], nsp=False)
     assert (plan.b_length == 0).all()
