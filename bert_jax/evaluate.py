@@ -39,9 +39,8 @@ def main(arguments: list[str]) -> None:
     bert = load(options.model)
     console = Console()
     corpus = Corpus(corpus_of(run, Text(**config["data"]), console), bert.tokenizer)
-    batches = held_out_batches(
-        corpus, bert.tokenizer, pairs=Pairs(**config["pairs"]), batch_size=config["batch_size"]
-    )
+    pairs = Pairs(**config["pairs"])
+    batches = held_out_batches(corpus, bert.tokenizer, pairs=pairs, batch_size=config["batch_size"])
     if batches is None:
         raise UserError(
             f"the corpus of {run.path} has too few documents to hold one out; nothing to evaluate"
@@ -54,7 +53,9 @@ def main(arguments: list[str]) -> None:
         console.say(json.dumps(metrics))
     else:
         documents = len(corpus.held_out_documents)
-        console.table(f"held-out: {documents} documents never trained on", describe(metrics))
+        console.table(
+            f"held-out: {documents} documents never trained on", describe(metrics, task=pairs.task)
+        )
 
 
 if __name__ == "__main__":

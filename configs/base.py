@@ -38,7 +38,7 @@ def get_config() -> ConfigDict:
                 "lowercase": True,
                 "strip_accents": False,
             },
-            "pairs": {"seq_len": 128, "nsp": True, "short_seq_prob": 0.1},
+            "pairs": {"seq_len": 128, "nsp": True, "negatives": "random", "short_seq_prob": 0.1},
             "masking": {
                 "rate": 0.15,
                 "whole_word": False,

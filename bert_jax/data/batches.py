@@ -23,7 +23,7 @@ from bert_jax.tokenizers import Tokenizer
 Batch = dict[str, np.ndarray]
 """int32 unless noted: `input_ids` [B T], `segment_ids` [B T], `lengths` [B] (0 for a row
 of padding), `mlm_positions` [B P], `mlm_ids` [B P], `mlm_weights` [B P] float32 and, with
-next-sentence prediction, `nsp_labels` [B] (0 is next, 1 is random)."""
+pairs, `nsp_labels` [B] (0: the second segment follows the first; 1: it does not)."""
 
 
 # Sources of a mixture are dealt out so many examples at a time.
@@ -109,11 +109,17 @@ class Batches:
     @property
     def padding_share(self) -> float:
         """Share of a row that is padding, on the average of the first epoch."""
-        text = sum(
-            share / _PERIOD * source.mean_tokens
-            for share, source in zip(self._shares, self.sources, strict=True)
-        )
+        text = self._average("mean_tokens")
         return 1 - (text + self.pairs.seq_len - self.pairs.max_tokens) / self.pairs.seq_len
+
+    @property
+    def negative_share(self) -> float:
+        """Share of the examples that have label 1, in the first epoch."""
+        return self._average("mean_label")
+
+    def _average(self, figure: str) -> float:
+        """The mean of a figure of `Examples` over a mixture."""
+        return float(np.average([getattr(s, figure) for s in self.sources], weights=self._shares))
 
     @property
     def num_batches_once(self) -> int:
@@ -234,7 +240,13 @@ class Examples:
         self._order = lru_cache(maxsize=2)(self._order_epoch)
         first = self._plan(0)
         self.num_examples = len(first)
-        self.mean_tokens = float((first.a_length + first.b_length).mean())
+        if not self.num_examples:
+            raise UserError(
+                "every document is a single token, which cannot be parted in two segments; train "
+                "with --config.pairs.nsp=False"
+            )
+        self.mean_tokens = (first.a_length + first.b_length).mean()
+        self.mean_label = first.label.mean()
 
     def look_up(
         self, numbers: Int[np.ndarray, " E"]

@@ -1,8 +1,8 @@
 """Cutting documents into chunks of whole sentences: the compiled loops of `bert_jax.data.pairs`.
 
-`pair_chunks` and `single_chunks` write examples into arrays that the caller made
-large enough, and return how many there are. Every draw is keyed by the first
-sentence of its chunk.
+`pair_chunks`, `swapped_chunks` and `single_chunks` write examples into arrays that
+the caller made large enough, and return how many there are. Every draw is keyed by
+the first sentence of its chunk.
 """
 
 from typing import no_type_check
@@ -12,7 +12,8 @@ from numba import njit
 
 from bert_jax.data.keyed_random import draw, fold
 
-IS_NEXT, RANDOM_NEXT = 0, 1  # as in Google's run_pretraining.py L288 and Hugging Face
+# As in Google's run_pretraining.py L288, Hugging Face's and ALBERT's.
+IS_NEXT, RANDOM_NEXT, SWAPPED = 0, 1, 1
 
 # The draws of one chunk.
 SPLIT, NEXT, DOCUMENT, SENTENCE, SHORT, SHORT_LENGTH, CUT_A, CUT_B = range(8)
@@ -40,8 +41,7 @@ def pair_chunks(offsets, firsts, lasts, targets, epoch_bits, numbers, rows):
             key = fold(epoch_bits, np.uint64(sentence))
             start = offsets[sentence]
             end = _first_at_least(offsets, sentence + 1, lasts[number], start + target)
-            # A takes at least one sentence and leaves at least one for B, if there are two.
-            a_end = sentence + 1 + int(draw(key, SPLIT) * max(1, end - sentence - 1))
+            a_end = _first_of_b(sentence, end, key)
             a_start[row], a_length[row] = start, offsets[a_end] - start
             if end == a_end or draw(key, NEXT) < 0.5:
                 # Uniform over the other documents, by skipping this one.
@@ -61,6 +61,47 @@ def pair_chunks(offsets, firsts, lasts, targets, epoch_bits, numbers, rows):
             keys[row] = key
             row += 1
     return row
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def swapped_chunks(offsets, firsts, lasts, targets, epoch_bits, numbers, rows):
+    """Chunks in two segments that follow each other, half of them exchanged; not cut to fit yet.
+
+    A sentence that is a chunk alone is parted anywhere inside; if it is a single
+    token, it gives no example. Arguments as for `pair_chunks`.
+    """
+    a_start, a_length, b_start, b_length, label, keys = rows
+    row = 0
+    for number in range(numbers[0], numbers[1]):
+        sentence, target = firsts[number], targets[number]
+        while sentence < lasts[number]:
+            key = fold(epoch_bits, np.uint64(sentence))
+            start = offsets[sentence]
+            end = _first_at_least(offsets, sentence + 1, lasts[number], start + target)
+            if end > sentence + 1:
+                middle = offsets[_first_of_b(sentence, end, key)]
+            else:
+                middle = start + 1 + int(draw(key, SPLIT) * (offsets[end] - start - 1))
+            first, second = (start, middle - start), (middle, offsets[end] - middle)
+            sentence = end
+            if second[1] == 0:
+                continue
+            label[row] = SWAPPED if draw(key, NEXT) < 0.5 else IS_NEXT
+            if label[row] == SWAPPED:
+                first, second = second, first
+            a_start[row], a_length[row] = first
+            b_start[row], b_length[row] = second
+            keys[row] = key
+            row += 1
+    return row
+
+
+@njit(cache=True)
+@no_type_check
+def _first_of_b(sentence, end, key):
+    """Where B begins: A takes at least one sentence and leaves one, if there are two."""
+    return sentence + 1 + int(draw(key, SPLIT) * max(1, end - sentence - 1))
 
 
 @njit(cache=True)

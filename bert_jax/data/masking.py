@@ -30,7 +30,7 @@ class Masking:
       max_ngram: most words of a run that is chosen together. With 1 words are
         chosen one by one.
       ngram_weights: how likely a run of n words is, before it is cut to fit:
-        "harmonic" is 1/n, as ALBERT's up to 3 words (Lan et al. 2020, section 3.1);
+        "harmonic" is 1/n, as ALBERT's up to 3 words (Lan et al. 2020, section 4.1);
         "geometric" is 0.8^(n-1), as SpanBERT's up to 10 (Joshi et al. 2020, section
         3.1), which gives 3.8 words on average.
       mask_share: of the chosen tokens, how many become [MASK].

@@ -9,12 +9,17 @@ sentences back. Every epoch is planned anew and every decision is keyed by
 
 Where it differs: the second segment of a "random" pair never comes from the
 same document (the original gives up after ten tries and keeps the wrong label).
+
+ALBERT's pairs (Lan et al. 2020, section 3.1) are of one document always: the
+chunk's two parts, half the time exchanged. Where a sentence fills a chunk alone,
+ALBERT's code takes a random place of another document; here it is parted inside.
 """
 
 import dataclasses
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int, Integer, UInt64
@@ -28,6 +33,7 @@ from bert_jax.data.chunking import (
     front_cuts,
     pair_chunks,
     single_chunks,
+    swapped_chunks,
 )
 from bert_jax.data.keyed_random import Stream, fold, random_bits, uniform
 from bert_jax.errors import UserError
@@ -75,12 +81,16 @@ class Pairs:
     Attributes:
       seq_len: T, tokens of an example with its [CLS] and [SEP]s.
       nsp: two segments and a label each; otherwise one segment of whole sentences.
+      negatives: what the pairs with label 1 are: "random" has a second segment from
+        another document (next-sentence prediction), "swapped" the two segments in
+        the wrong order (ALBERT's sentence-order prediction).
       short_seq_prob: share of documents cut to a random shorter length, so that
         the model sees short inputs before fine-tuning.
     """
 
     seq_len: int
     nsp: bool = True
+    negatives: Literal["random", "swapped"] = "random"
     short_seq_prob: float = 0.1
 
     def __post_init__(self) -> None:
@@ -89,8 +99,18 @@ class Pairs:
                 f"pairs.seq_len is {self.seq_len}; a pair needs at least 5 tokens: "
                 "[CLS] a [SEP] b [SEP]"
             )
+        if self.negatives != "random" and not self.nsp:
+            raise UserError(
+                f"pairs.negatives={self.negatives} needs pairs, but pairs.nsp is False; "
+                "leave one of the two away"
+            )
         if not 0 <= self.short_seq_prob <= 1:
             raise UserError(f"pairs.short_seq_prob is {self.short_seq_prob}; it is a share, 0 to 1")
+
+    @property
+    def task(self) -> str:
+        """What the labels are called."""
+        return "NSP" if self.negatives == "random" else "SOP"
 
     @property
     def max_tokens(self) -> int:
@@ -116,10 +136,11 @@ class Pairs:
         Raises:
           UserError: pairs of a single document, which has no other to draw from.
         """
-        if self.nsp and len(documents) == 1:
+        if self.nsp and self.negatives == "random" and len(documents) == 1:
             raise UserError(
                 "the corpus is one document, so there is no other to take a random next sentence "
-                "from; put blank lines between documents, or train with --config.pairs.nsp=False"
+                "from; put blank lines between documents, or train with --config.pairs.nsp=False "
+                "or --config.pairs.negatives=swapped"
             )
         keys, uncut = self.fill(sentences, documents, seed=seed, epoch=epoch)
         cut_a, cut_b = excess(uncut.a_length, uncut.b_length, self.max_tokens)
@@ -150,7 +171,10 @@ class Pairs:
         # Each chunk takes a sentence, or `max_tokens` of a longer one.
         most = np.zeros(len(firsts) + 1, np.int64)
         np.cumsum(lasts - firsts + (0 if self.nsp else tokens // self.max_tokens), out=most[1:])
-        chunk = pair_chunks if self.nsp else partial(single_chunks, self.max_tokens)
+        if not self.nsp:
+            chunk = partial(single_chunks, self.max_tokens)
+        else:
+            chunk = pair_chunks if self.negatives == "random" else swapped_chunks
 
         def cut(first: int, last: int) -> list[np.ndarray]:
             """The columns of the documents from `first` to `last`."""

@@ -55,7 +55,7 @@ def choose_words(candidates, continues, budgets, keys, longer, positions):
         for first in np.argsort(draws[:num_words], kind="mergesort"):  # the stable one
             if left == 0:
                 break
-            most = run_length(run_bits, first, longer)
+            most = _run_length(run_bits, first, longer)
             for word in range(first, min(first + most, num_words)):
                 size = ends[word] - starts[word]
                 touches = word == first or starts[word] == ends[word - 1]
@@ -73,7 +73,7 @@ def choose_words(candidates, continues, budgets, keys, longer, positions):
 
 @njit(cache=True)
 @no_type_check
-def run_length(run_bits, word, longer):
+def _run_length(run_bits, word, longer):
     """How many words a run that begins with `word` should have."""
     drawn = (fold(run_bits, np.uint64(word)) >> np.uint64(11)) * 2.0**-53
     length = 1

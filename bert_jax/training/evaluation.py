@@ -54,8 +54,8 @@ def evaluate(
     return held_out_metrics(window.totals())
 
 
-def describe(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The figures as a table for a person."""
+def describe(metrics: Mapping[str, Any], *, task: str = "NSP") -> list[tuple[str, str]]:
+    """The figures as a table for a person; `task` is that of `Pairs`."""
     rows = [
         ("MLM loss", f"{metrics['mlm_loss']:.3f} nats"),
         ("MLM perplexity", f"{metrics['mlm_perplexity']:.1f}"),
@@ -64,7 +64,7 @@ def describe(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "nsp_accuracy" in metrics:
         rows.append(
             (
-                "NSP accuracy",
+                f"{task} accuracy",
                 f"{metrics['nsp_accuracy']:.1%} ± {metrics['nsp_standard_error']:.1%} "
                 f"(always guessing one answer: {metrics['nsp_base_rate']:.1%})",
             )

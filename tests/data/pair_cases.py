@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from itertools import chain
+from typing import Literal
 
 import numpy as np
 
@@ -27,10 +28,11 @@ def make_plan(
     cut: bool = True,
     seq_len: int = SEQ_LEN,
     nsp: bool = True,
+    negatives: Literal["random", "swapped"] = "random",
     short_seq_prob: float = 0.1,
 ) -> Plan:
     """The plan of an epoch; without `cut` as it is before segments are truncated."""
-    pairs = Pairs(seq_len=seq_len, nsp=nsp, short_seq_prob=short_seq_prob)
+    pairs = Pairs(seq_len=seq_len, nsp=nsp, negatives=negatives, short_seq_prob=short_seq_prob)
     which = np.array(range(len(documents)) if use is None else use)
     sentences = make_sentences(documents)
     if cut:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -48,6 +49,7 @@ def make_batches(
     tokenizer: Tokenizer | None = None,
     seq_len: int = 24,
     nsp: bool = True,
+    negatives: Literal["random", "swapped"] = "random",
     short_seq_prob: float = 0.1,
     whole_word: bool = False,
     batch_size: int = 8,
@@ -60,7 +62,7 @@ def make_batches(
     return Batches(
         corpus,
         tokenizer,
-        pairs=Pairs(seq_len=seq_len, nsp=nsp, short_seq_prob=short_seq_prob),
+        pairs=Pairs(seq_len=seq_len, nsp=nsp, negatives=negatives, short_seq_prob=short_seq_prob),
         masking=Masking(whole_word=whole_word),
         batch_size=batch_size,
         seed=seed,
@@ -383,3 +385,9 @@ def test_one_document_is_refused_for_pairs_only(folder: Path) -> None:
     with pytest.raises(UserError, match=r"one document.*--config.pairs.nsp=False"):
         make_batches(folder, make_documents(1))
     assert make_batches(folder, make_documents(1), nsp=False).num_examples > 1
+    assert make_batches(folder, make_documents(1), negatives="swapped").num_examples > 1
+
+
+def test_single_tokens_have_no_order(folder: Path) -> None:
+    with pytest.raises(UserError, match="every document is a single token"):
+        make_batches(folder, [["paris"], ["city"]], negatives="swapped")

@@ -11,7 +11,7 @@ from bert_jax.data.masking import Masking
 from bert_jax.data.selection import RUN_LENGTH, SELECT
 
 WEIGHTS = {
-    "harmonic": lambda n: 1 / n,  # Lan et al. 2020, section 3.1
+    "harmonic": lambda n: 1 / n,  # Lan et al. 2020, section 4.1
     "geometric": lambda n: 0.8 ** (n - 1),  # Joshi et al. 2020, section 3.1
 }
 

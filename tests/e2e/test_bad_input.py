@@ -62,6 +62,8 @@ def test_no_config(run: Run) -> None:
         ("--config.tokenizer.score=gain", "score is 'gain'; choose from frequency, likelihood"),
         ("--config.tokenizer.path=/nowhere", "/nowhere holds no tokenizer"),
         ("--config.masking.rate=15", "masking.rate is 15.0; it must lie between 0 and 1"),
+        ("--config.masking.max_ngram=0", "masking.max_ngram is 0; it must lie between 1 and 100"),
+        ("--config.pairs.negatives=other", "negatives is 'other'; choose from random, swapped"),
         ("--config.pairs.seq_len=1024", "seq_len 1024 is more than model.max_positions 512"),
         ("--config.batch_size=6", "cannot be split over 4 devices; use a multiple of 4"),
         ("--config.schedule.warmup_steps=99", "it must lie between 0 and total_steps, 40"),

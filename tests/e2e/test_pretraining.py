@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import bert_jax
-from bert_jax import benchmark, fill_mask
+from bert_jax import benchmark, fill_mask, train
 from bert_jax.errors import UserError
 from bert_jax.training.metrics import read_metrics
 
@@ -50,6 +50,31 @@ def test_a_person_sees_a_summary_and_a_result(trained: Path) -> None:
         "hidden: ",
     ):
         assert expected in printed, expected
+
+
+@pytest.mark.parametrize("negatives", ["random", "swapped"])
+def test_documents_of_one_sentence_have_an_order_but_no_next_one(
+    negatives: str,
+    trained: Path,
+    text: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "text.txt").write_text((text / "a.txt").read_text().replace("\n", "\n\n"))
+    overrides = [
+        f"--config.data.source=text:{tmp_path}/text.txt",
+        f"--config.tokenizer.path={trained}/tokenizer",
+        f"--config.pairs.negatives={negatives}",
+        "--config.masking.max_ngram=3",
+        "--config.total_steps=2",
+        "--config.schedule.warmup_steps=1",
+    ]
+    config = str(Path(__file__).parents[2] / "configs" / "debug.py")
+    train.main(["--config", config, "--workdir", str(tmp_path / "run"), "--quiet", *overrides])
+    out, err = capsys.readouterr()
+    is_random = negatives == "random"
+    assert ("NSP accuracy" if is_random else "SOP accuracy") in out
+    assert ("100% of the sentence pairs are random ones" in err) == is_random
 
 
 def test_the_same_command_again_is_done_at_once(trained: Path, shell, text: Path) -> None:  # type: ignore[no-untyped-def]
