@@ -35,6 +35,7 @@ SHARD_TOKENS = 1 << 27  # 256 MiB of uint16: large enough to stream, small enoug
 _FLUSH_SECONDS = 10.0  # what a kill may cost
 _HEADER_BYTES = 128  # of an .npy file with one dimension, however long
 PROGRESS = "progress.json"
+ARRAYS = ("tokens", "continues", "sentences", "documents")
 
 
 def write_corpus(
@@ -215,15 +216,14 @@ class Shard:
           dtype: of the tokens.
           lengths: what `flush` returned, to go on from there.
         """
-        self._columns = {
+        dtypes = (dtype, np.uint8, np.uint16, np.uint32)
+        columns = {
             name: _Column(folder / f"{name}-{number:05}.npy", column_dtype, lengths.get(name, 0))
-            for name, column_dtype in (
-                ("tokens", dtype),
-                ("continues", np.uint8),
-                ("sentences", np.uint16),
-                ("documents", np.uint32),
-            )
+            for name, column_dtype in zip(ARRAYS, dtypes, strict=True)
         }
+        for column in columns.values():
+            column.open()
+        self._columns = columns
         self._bits = np.array(lengths.get("bits", []), np.bool_)  # that fill no byte yet
         self._unknown = lengths.get("unknown", 0)
 
@@ -277,11 +277,17 @@ class _Column:
         self.path = path
         self.dtype = np.dtype(dtype)
         self.length = length
-        self.file: BinaryIO = path.open("r+b" if length else "wb")
-        size = _HEADER_BYTES + length * self.dtype.itemsize
-        if length and path.stat().st_size < size:
+        self.file: BinaryIO
+        if length and path.stat().st_size < self._size:
             raise UserError(f"{path} is shorter than it was; remove {path.parent} to begin anew")
-        self.file.truncate(size)
+
+    @property
+    def _size(self) -> int:
+        return _HEADER_BYTES + self.length * self.dtype.itemsize
+
+    def open(self) -> None:
+        self.file = self.path.open("r+b" if self.length else "wb")
+        self.file.truncate(self._size)
         self.file.seek(0, os.SEEK_END)
 
     def append(self, values: np.ndarray) -> None:

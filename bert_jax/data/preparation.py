@@ -100,7 +100,8 @@ def prepare(
       vocabulary: what to copy or train; of a corpus that exists, what it must have
         been made with if it names a path.
       console: shows progress.
-      workers: processes that tokenize, all cores if None. The result is the same.
+      workers: processes that tokenize; if None, as many as there are cores and work for
+        them. The result is the same.
       shard_tokens: see `CorpusWriter`.
 
     Raises:
@@ -153,16 +154,16 @@ def _build(
     ):
         blocks = _blocks(sources, text, writer.position, bar.update)
         for block, tokenized in map_in_order(
-            make, blocks, workers=_num_workers(workers, sum(num_bytes))
+            make, blocks, workers=workers or _num_workers(sum(num_bytes))
         ):
             writer.append(block, tokenized)
         writer.finish(recipe_of(text, tokenizer))
     (building / _JOB).unlink()
 
 
-def _num_workers(wanted: int | None, num_bytes: int) -> int:
-    """A process for each core, but none that would wait for the first text."""
-    return min(wanted or os.cpu_count() or 1, 1 + num_bytes // (1 << 23))
+def _num_workers(num_bytes: int) -> int:
+    """A process for each core, but none that would hardly find something to do."""
+    return min(os.cpu_count() or 1, 1 + num_bytes // (1 << 23))
 
 
 def _blocks(
@@ -219,7 +220,9 @@ def recipe_of(text: Text, tokenizer: Tokenizer) -> dict[str, Any]:
     return {
         "tokenizer_hash": tokenizer.hash,
         "vocab_size": tokenizer.vocab_size,
-        **{name: getattr(text, name) for name in ("deduplicate", "scripts", "segmenter")},
+        "deduplicate": text.deduplicate,
+        "scripts_kept": text.scripts,
+        "segmenter": text.segmenter,
     }
 
 
