@@ -5,6 +5,7 @@ of a batch, and `bert_jax.training.parallel` decides what that means.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -70,6 +71,29 @@ def _sums(
     return pretraining_sums(logits[0], logits[1], batch)
 
 
+def pretraining_loss(
+    model: BertForPreTraining,
+    params: PyTree,
+    batch: DeviceBatch,
+    dropout_key: Key[Array, ""],
+    *,
+    all_sum: AllSum,
+) -> tuple[Array, Sums]:
+    """What is differentiated: this shard's part of the batch's mean losses, and its sums.
+
+    It divides by the weights of all shards, before differentiating: the gradients of
+    the shards then add up to the gradient of the mean over the whole batch, however
+    unevenly the masked tokens are spread.
+    """
+    sums = _sums(model, params, batch, dropout_key)
+    losses = [
+        mean((sums[name][0], all_sum(sums[name][1])))
+        for name in ("mlm_loss", "nsp_loss")
+        if name in sums
+    ]
+    return sum(losses[1:], losses[0]), sums
+
+
 def make_train_step(
     model: BertForPreTraining, optimizer: optax.GradientTransformation, schedule: optax.Schedule
 ) -> TrainStep:
@@ -93,20 +117,8 @@ def make_train_step(
           all_sum: adds a tree of arrays up over the shards.
         """
         dropout_key = step_key(key, state.step, shard)
-
-        def loss_fn(params: PyTree) -> tuple[Array, Sums]:
-            sums = _sums(model, params, batch, dropout_key)
-            # The weights of all shards, before differentiating: the gradients of the shards
-            # then add up to the gradient of the mean over the whole batch, however unevenly
-            # the masked tokens are spread.
-            losses = [
-                mean((sums[name][0], all_sum(sums[name][1])))
-                for name in ("mlm_loss", "nsp_loss")
-                if name in sums
-            ]
-            return sum(losses[1:], losses[0]), sums
-
-        grads, sums = jax.grad(loss_fn, has_aux=True)(state.params)
+        loss = partial(pretraining_loss, model, all_sum=all_sum)
+        grads, sums = jax.grad(loss, has_aux=True)(state.params, batch, dropout_key)
         grads, sums = all_sum((grads, sums))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
