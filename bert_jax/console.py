@@ -1,6 +1,7 @@
 """What a person sees: progress bars, tables, lines. Quiet for logs."""
 
 import sys
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 from tqdm import tqdm
@@ -51,7 +52,33 @@ class Console:
         for row in rows:
             cells = [row[0].ljust(widths[0])]
             cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-            self.say("  ".join(cells))
+            self.say("  ".join(cells).rstrip())
+
+    def flow(self, indent: str, words: Iterable[str]) -> None:
+        """Words in lines of 100 columns; the first begins with `indent`, the others below it."""
+        lines = [""]
+        for word in words:
+            longer = f"{lines[-1]} {word}" if lines[-1] else word
+            if lines[-1] and _columns(indent + longer) > 100:
+                lines.append(word)
+            else:
+                lines[-1] = longer
+        for line in lines:
+            self.say(indent + line)
+            indent = " " * _columns(indent)
+
+
+def _columns(text: str) -> int:
+    """How wide a terminal shows it: Hangul, kana and ideographs take two columns each."""
+    return sum(1 + (unicodedata.east_asian_width(character) in "WF") for character in text)
+
+
+def size(num_bytes: int) -> str:
+    """Such as "12.0 kB", "2.3 MB" or "1.2 GB"."""
+    for factor, unit in ((10**9, "GB"), (10**6, "MB")):
+        if num_bytes >= factor:
+            return f"{num_bytes / factor:,.1f} {unit}"
+    return f"{num_bytes / 1000:.1f} kB"
 
 
 def duration(seconds: float) -> str:

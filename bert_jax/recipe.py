@@ -189,3 +189,17 @@ def prepare_batches(recipe: Recipe, parts: Parts, run: RunFolder, console: Conso
         if not run.is_trained:
             run.discard_prepared()
         raise
+
+
+def epochs_of(recipe: Recipe, batches: Batches) -> list[tuple[str, str]]:
+    """How often the run goes through each of its sources, as rows of a table."""
+    mixed = batches.mixture
+    return [
+        ("epochs", f"{count:.2g} of {source.num_examples:,} examples of {item.source}")
+        for count, source, item in zip(
+            mixed.epochs(recipe.total_steps * recipe.batch_size),
+            mixed.sources,
+            mixture(recipe.data["source"]),
+            strict=True,
+        )
+    ]

@@ -17,11 +17,10 @@ from bert_jax import cli
 from bert_jax.console import Console, duration
 from bert_jax.data.batches import Batches
 from bert_jax.data.pipeline import make_dataset
-from bert_jax.data.sources import mixture
 from bert_jax.errors import UserError
 from bert_jax.model.sizes import training_flops_per_token
 from bert_jax.pretrained import Pretrained
-from bert_jax.recipe import Recipe, build, parse_run, prepare_batches
+from bert_jax.recipe import Recipe, build, epochs_of, parse_run, prepare_batches
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.curves import draw_curves
 from bert_jax.training.evaluation import describe, evaluate, held_out_batches
@@ -174,14 +173,13 @@ def _summarize(
     console: Console, recipe: Recipe, batches: Batches, state: TrainState, start: int
 ) -> None:
     """The table at the start."""
-    corpus, sources = batches.corpus, mixture(recipe.data["source"])
+    corpus = batches.corpus
     title = "pretraining" if not start else f"resuming at step {start:,}"
     if start >= recipe.total_steps:
         title = f"finished at step {start:,}; raise total_steps to go on"
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     num_held_out = len(corpus.held_out_documents)
-    trained_on = sum(corpus.count_tokens(source.documents) for source in batches.sources)
-    epochs = batches.epochs(recipe.total_steps * recipe.batch_size)
+    trained_on = sum(corpus.count_tokens(source.documents) for source in batches.mixture.sources)
     console.table(
         title,
         [
@@ -203,15 +201,13 @@ def _summarize(
                 f"{recipe.total_steps:,} of {recipe.batch_size} × {batches.pairs.seq_len} tokens",
             ),
             ("padding", f"{batches.padding_share:.0%} of these tokens"),
-            *(
-                ("epochs", f"{count:.2g} of {source.num_examples:,} examples of {item.source}")
-                for count, source, item in zip(epochs, batches.sources, sources, strict=True)
-            ),
+            *epochs_of(recipe, batches),
         ],
     )
-    if batches.pairs.task == "NSP" and batches.negative_share > _ONE_LABEL:
+    negative_share = batches.mixture.negative_share
+    if batches.pairs.task == "NSP" and negative_share > _ONE_LABEL:
         console.warn(
-            f"{batches.negative_share:.0%} of the sentence pairs are random ones, for hardly any "
+            f"{negative_share:.0%} of the sentence pairs are random ones, for hardly any "
             "row holds two sentences of its document; next-sentence prediction has nothing to tell "
             "apart: use --config.pairs.negatives=swapped or --config.pairs.nsp=False"
         )

@@ -10,7 +10,7 @@ from bert_jax.tokenizers.scripts import script_of
 from bert_jax.tokenizers.tokenizer import Encoding, Tokenizer
 
 UNKNOWN_SHARE_TO_WARN = 0.01  # of the words in one script
-_LEAST_WORDS = 20  # of a script, to say anything about it
+LEAST_WORDS = 20  # of a script, to say anything about it
 _SAMPLE_CHARACTERS = 1 << 20
 
 _CHUNK = re.compile(r"\S+")
@@ -120,7 +120,7 @@ def warnings_of(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:
     shares = {
         script: coverage.unknown[script] / count
         for script, count in coverage.words.items()
-        if count >= _LEAST_WORDS
+        if count >= LEAST_WORDS
     }
     bad = sorted(
         (script for script, share in shares.items() if share > UNKNOWN_SHARE_TO_WARN),

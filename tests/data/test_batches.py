@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from bert_jax.data.batches import Batch, Batches
+from bert_jax.data.batches import Batch, Batches, predicted_tokens
 from bert_jax.data.chunking import IS_NEXT
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.corpus_writer import write_corpus
@@ -163,7 +163,9 @@ def test_rows_are_the_plan_s_tokens(folder: Path) -> None:
     batches = make_batches(folder, make_documents(), batch_size=16, whole_word=True)
     corpus, tokenizer = batches.corpus, batches.tokenizer
     stream = corpus.read(np.arange(corpus.num_tokens)[None])[0][0].tolist()
-    plan = batches.pairs.plan(corpus.sentences, batches.sources[0].documents, seed=0, epoch=0)
+    plan = batches.pairs.plan(
+        corpus.sentences, batches.mixture.sources[0].documents, seed=0, epoch=0
+    )
     expected = []
     for a, a_length, b, b_length, label in zip(
         plan.a_start, plan.a_length, plan.b_start, plan.b_length, plan.label, strict=True
@@ -182,6 +184,17 @@ def test_rows_are_the_plan_s_tokens(folder: Path) -> None:
     ]
     assert Counter(rows) == Counter(expected)
     assert rows != expected  # shuffled
+
+
+def test_unmasked_is_what_tokens_were_hidden_of(folder: Path) -> None:
+    batches = make_batches(folder, make_documents())
+    batch, layout = batches.batch(3), batches.unmasked(3)
+    np.testing.assert_array_equal(layout.ids, unmasked(batch))
+    np.testing.assert_array_equal(layout.segment_ids, batch["segment_ids"])
+    np.testing.assert_array_equal(layout.lengths, batch["lengths"])
+    places = [set(np.flatnonzero(row).tolist()) for row in predicted_tokens(batch)]
+    assert places == chosen_in(batch)
+    assert layout.text[predicted_tokens(batch)].all()
 
 
 def words_of(pieces: Sequence[str]) -> list[list[int]]:

@@ -128,7 +128,7 @@ def test_a_model_with_another_tokenizer_is_refused(trained: Path, tmp_path: Path
 
 
 def test_help_shows_an_example(shell) -> None:  # type: ignore[no-untyped-def]
-    for name in ("train", "evaluate", "fill_mask", "benchmark"):
+    for name in ("train", "check", "evaluate", "fill_mask", "benchmark"):
         assert f"example:\n  python -m bert_jax.{name}" in shell.run(shell.command(name, "--help"))
 
 
