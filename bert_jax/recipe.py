@@ -195,7 +195,12 @@ def epochs_of(recipe: Recipe, batches: Batches) -> list[tuple[str, str]]:
     """How often the run goes through each of its sources, as rows of a table."""
     mixed = batches.mixture
     return [
-        ("epochs", f"{count:.2g} of {source.num_examples:,} examples of {item.source}")
+        (
+            "epochs",
+            f"{count:.2g} of {source.num_examples:,} examples of {item.source}"
+            if count < 10
+            else f"{count:,.0f} of {source.num_examples:,} examples of {item.source}",
+        )
         for count, source, item in zip(
             mixed.epochs(recipe.total_steps * recipe.batch_size),
             mixed.sources,

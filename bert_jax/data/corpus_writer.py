@@ -216,7 +216,7 @@ class Shard:
           dtype: of the tokens.
           lengths: what `flush` returned, to go on from there.
         """
-        dtypes = (dtype, np.uint8, np.uint16, np.uint32)
+        dtypes = map(np.dtype, (dtype, np.uint8, np.uint16, np.uint32))
         columns = {
             name: _Column(folder / f"{name}-{number:05}.npy", column_dtype, lengths.get(name, 0))
             for name, column_dtype in zip(ARRAYS, dtypes, strict=True)
@@ -273,9 +273,9 @@ class Shard:
 class _Column:
     """An .npy file that grows; its header is written last."""
 
-    def __init__(self, path: Path, dtype: type[np.unsignedinteger], length: int):
+    def __init__(self, path: Path, dtype: np.dtype, length: int):
         self.path = path
-        self.dtype = np.dtype(dtype)
+        self.dtype = dtype
         self.length = length
         self.file: BinaryIO
         if length and path.stat().st_size < self._size:

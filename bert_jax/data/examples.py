@@ -141,7 +141,7 @@ class Examples:
     def look_up(
         self, numbers: Int[np.ndarray, " E"]
     ) -> tuple[Int[np.ndarray, "fields E"], Int[np.ndarray, "2 E"]]:
-        """The fields of `Plan` of examples counted over all epochs; which epochs, and places there."""
+        """The fields of `Plan` of examples counted over all epochs; their epochs and places."""
         epochs, places = np.divmod(numbers, self.num_examples)
         fields = np.zeros((len(dataclasses.fields(Plan)), len(numbers)), np.int64)
         for epoch in np.unique(epochs).tolist():

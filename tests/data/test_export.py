@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_batches import assert_same, concatenated, make_batches, make_documents, unmasked
+from batch_cases import assert_same, concatenated, make_batches, make_documents, unmasked
 
 from bert_jax.console import Console
 from bert_jax.data.batches import Batch, Batches

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_batches import make_batches, make_documents, make_tokenizer
+from batch_cases import make_batches, make_documents, make_tokenizer
 
 from bert_jax.data.readable import examples, marked_words
 from bert_jax.tokenizers import Tokenizer

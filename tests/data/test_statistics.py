@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from batch_cases import make_batches, make_documents
 from pair_cases import within_four_sigma
-from test_batches import make_batches, make_documents
 
 from bert_jax.data.batches import Batch, Layout
 from bert_jax.data.statistics import Statistics, measure
