@@ -10,10 +10,15 @@ from typing import Any
 from bert_jax import cli
 from bert_jax.config import check_arguments, load_config, plain
 from bert_jax.console import Console
+from bert_jax.data.batches import Batches
 from bert_jax.data.corpus import Corpus
+from bert_jax.data.masking import Masking
+from bert_jax.data.pairs import Pairs
 from bert_jax.data.preparation import Text, Vocabulary, prepare
+from bert_jax.data.sources import mixture
 from bert_jax.data.staging import exists, is_remote, publish, staged
 from bert_jax.errors import UserError
+from bert_jax.tokenizers import Tokenizer
 
 _BAR = 40  # characters of the longest bar of the histogram
 
@@ -36,6 +41,19 @@ def main(arguments: list[str]) -> None:
         "config's data.corpus)",
     )
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: all cores)")
+    parser.add_argument(
+        "--export",
+        choices=["tfrecord"],
+        help="also write examples with fixed pairs and masks, by the config's pairs and masking, "
+        "as create_pretraining_data.py of google-research/bert does: FOLDER/tfrecord-SEQ_LEN",
+    )
+    parser.add_argument(
+        "--dupe-factor",
+        type=int,
+        default=1,
+        metavar="N",
+        help="epochs to export, each with new pairs and masks (default: 1)",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     options, overrides = parser.parse_known_args(arguments)
     config = plain(load_config(options.config, overrides))
@@ -49,8 +67,16 @@ def main(arguments: list[str]) -> None:
 
     folder = _local(output, text, console)
     existed = folder.exists()
-    _, corpus = prepare(folder, text, vocabulary, console, workers=options.workers)
+    tokenizer, corpus = prepare(folder, text, vocabulary, console, workers=options.workers)
     _report(console, f"{output} was there already" if existed else f"made {output}", folder, corpus)
+    if options.export:
+        batches = _batches(config, tokenizer, corpus)
+        name = f"{options.export}-{batches.pairs.seq_len}"
+        # TensorFlow takes seconds to start.
+        from bert_jax.data.export import export_tfrecord
+
+        export_tfrecord(folder / name, batches, epochs=options.dupe_factor, console=console)
+        console.say(f"exported to {output}/{name}")
     if is_remote(output):
         publish(folder, output, console)
 
@@ -59,6 +85,21 @@ def _section(config: dict[str, Any], name: str, kind: Any) -> Any:
     """One section of a config, checked."""
     check_arguments(f"config.{name}", config.get(name, {}), kind, set())
     return kind(**config[name])
+
+
+def _batches(config: dict[str, Any], tokenizer: Tokenizer, corpus: Corpus) -> Batches:
+    """What a run with this config would train on."""
+    sources = mixture(config["data"]["source"])
+    return Batches(
+        corpus,
+        tokenizer,
+        pairs=_section(config, "pairs", Pairs),
+        masking=_section(config, "masking", Masking),
+        batch_size=config["batch_size"],
+        seed=config["seed"],
+        documents=corpus.train_documents_of([item.source for item in sources]),
+        weights=[item.weight for item in sources],
+    )
 
 
 def _local(output: str, text: Text, console: Console) -> Path:
