@@ -22,7 +22,6 @@ from bert_jax.tokenizers.corpus_encoder import CorpusEncoder
 from bert_jax.tokenizers.scripts import is_in_scripts
 
 BLOCK_CHARACTERS = 1 << 20
-MAX_SENTENCE_TOKENS = np.iinfo(np.uint16).max
 
 
 class Block(NamedTuple):
@@ -159,7 +158,7 @@ class BlockTokenizer:
         )
 
     def __call__(self, block: Block) -> Tokenized:
-        """The block in tokens; long sentences in several parts, documents without any left out.
+        """The block in tokens; sentences and documents without any are left out.
 
         Raises:
           UserError: text that is no Unicode.
@@ -167,14 +166,14 @@ class BlockTokenizer:
         documents = [d for d in block.documents if is_in_scripts(d, self._scripts)]
         split = [[s for line in document for s in split_sentences(line)] for document in documents]
         encoded = self._encoder.encode([s for sentences in split for s in sentences])
-        ends = np.concatenate([[0], np.cumsum(encoded.lengths)])
-        bounds = ends[np.cumsum([0, *map(len, split)])]  # tokens where documents begin
-        sentences, num_sentences = _bounded(encoded.lengths, ends, bounds)
-        tokens = np.diff(bounds)
+        # Sentences, and tokens, at which documents begin and end.
+        bounds = np.cumsum([0, *map(len, split)])
+        sentences = np.diff(np.concatenate([[0], np.cumsum(encoded.lengths > 0)])[bounds])
+        tokens = np.diff(np.concatenate([[0], np.cumsum(encoded.lengths)])[bounds])
         summary = Summary(words=encoded.words, unknown_words=encoded.unknown_words)
         summary.counts.update(
             documents=int((tokens > 0).sum()),
-            sentences=len(sentences),
+            sentences=int(sentences.sum()),
             tokens=len(encoded.ids),
             unknown=int((encoded.ids == self._unknown_id).sum()),
             characters=sum(len(line) for document in documents for line in document),
@@ -186,28 +185,7 @@ class BlockTokenizer:
         return Tokenized(
             encoded.ids,
             encoded.continues,
-            sentences,
-            num_sentences[num_sentences > 0],
+            encoded.lengths[encoded.lengths > 0],
+            sentences[sentences > 0],
             summary,
         )
-
-
-def _bounded(
-    lengths: Int[np.ndarray, " S"], ends: Int[np.ndarray, " E"], bounds: Int[np.ndarray, " B"]
-) -> tuple[Int[np.ndarray, " R"], Int[np.ndarray, " D"]]:
-    """Sentences that are not empty nor too long for the format.
-
-    Args:
-      lengths: of sentences, which may be either.
-      ends: where they end, after a zero.
-      bounds: where documents begin and the last one ends, in tokens.
-
-    Returns:
-      Lengths with long ones in several parts, and how many each document has.
-    """
-    cuts = [
-        np.arange(ends[sentence], ends[sentence + 1], MAX_SENTENCE_TOKENS)
-        for sentence in np.flatnonzero(lengths > MAX_SENTENCE_TOKENS)
-    ]
-    starts = np.unique(np.concatenate([ends[:-1][lengths > 0], *cuts]))
-    return np.diff(starts, append=ends[-1]), np.diff(np.searchsorted(starts, bounds))

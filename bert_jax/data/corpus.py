@@ -4,10 +4,10 @@ A folder with its `tokenizer/`, shards of four arrays each, and `corpus.json`:
 
   tokens-00000.npy     token ids, uint16 (uint32 if the vocabulary needs it)
   continues-00000.npy  one bit a token, packed: it continues the word before it
-  sentences-00000.npy  tokens in each sentence, uint16
-  documents-00000.npy  sentences in each document, uint32
+  sentences-00000.npy  tokens in each sentence, uint8, see `pack_lengths`
+  documents-00000.npy  sentences in each document, in the same way
 
-About 2.2 bytes a token, whatever the number of epochs or masks: pairs and
+Less than 2.2 bytes a token, whatever the number of epochs or masks: pairs and
 masks are made when a batch is (`bert_jax.data.batches`). `bert_jax.data.corpus_writer`
 writes it; the folder appears only once it is whole.
 """
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, UInt8
 
 from bert_jax.data.pairs import Sentences
 from bert_jax.errors import UserError
@@ -150,16 +150,25 @@ class Corpus:
         return ids, continues
 
 
-def _bounds(lengths: list[np.ndarray]) -> Int[np.ndarray, " bounds"]:
+def pack_lengths(lengths: Int[np.ndarray, " N"]) -> UInt8[np.ndarray, " M"]:
+    """Positive lengths in bytes: a length ends with the first byte that is not 255.
+
+    >>> pack_lengths(np.array([7, 255, 600])).tolist()
+    [7, 255, 0, 255, 255, 90]
+    """
+    ends = np.cumsum(lengths // 255 + 1)
+    packed = np.full(ends[-1] if len(ends) else 0, 255, np.uint8)
+    packed[ends - 1] = lengths % 255
+    return packed
+
+
+def _bounds(packed: list[np.ndarray]) -> Int[np.ndarray, " bounds"]:
     """Where things begin that have these lengths, and where the last one ends."""
-    bounds = np.zeros(1 + sum(map(len, lengths)), np.int64)
-    first = 0
-    for part in lengths:
-        here = bounds[first : first + len(part) + 1]
-        np.cumsum(part, dtype=np.int64, out=here[1:])
-        here[1:] += here[0]
-        first += len(part)
-    return bounds
+    bounds = [np.zeros(1, np.int64)]
+    for part in packed:
+        if len(part):
+            bounds.append(bounds[-1][-1] + np.cumsum(part, dtype=np.int64)[part < 255])
+    return np.concatenate(bounds)
 
 
 def _check(folder: Path, manifest: dict[str, Any], tokenizer: Tokenizer) -> None:

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -25,7 +26,7 @@ from bert_jax.data.blocks import (
     Tokenized,
     cut_into_blocks,
 )
-from bert_jax.data.corpus import FORMAT_VERSION, sha256
+from bert_jax.data.corpus import FORMAT_VERSION, pack_lengths, sha256
 from bert_jax.data.documents import Document
 from bert_jax.errors import UserError
 from bert_jax.tokenizers import Tokenizer
@@ -36,6 +37,8 @@ _FLUSH_SECONDS = 10.0  # what a kill may cost
 _HEADER_BYTES = 128  # of an .npy file with one dimension, however long
 PROGRESS = "progress.json"
 ARRAYS = ("tokens", "continues", "sentences", "documents")
+
+_COUNTS = ("tokens", "sentences", "documents", "unknown")  # of a shard, in the manifest
 
 
 def write_corpus(
@@ -216,7 +219,7 @@ class Shard:
           dtype: of the tokens.
           lengths: what `flush` returned, to go on from there.
         """
-        dtypes = map(np.dtype, (dtype, np.uint8, np.uint16, np.uint32))
+        dtypes = map(np.dtype, (dtype, np.uint8, np.uint8, np.uint8))
         columns = {
             name: _Column(folder / f"{name}-{number:05}.npy", column_dtype, lengths.get(name, 0))
             for name, column_dtype in zip(ARRAYS, dtypes, strict=True)
@@ -225,7 +228,7 @@ class Shard:
             column.open()
         self._columns = columns
         self._bits = np.array(lengths.get("bits", []), np.bool_)  # that fill no byte yet
-        self._unknown = lengths.get("unknown", 0)
+        self._counts = Counter(lengths.get("counts", dict.fromkeys(_COUNTS, 0)))
 
     @property
     def num_tokens(self) -> int:
@@ -235,25 +238,24 @@ class Shard:
     def append(self, tokenized: Tokenized) -> None:
         """Adds a block."""
         self._columns["tokens"].append(tokenized.ids)
-        self._columns["sentences"].append(tokenized.sentences)
-        self._columns["documents"].append(tokenized.documents)
+        self._columns["sentences"].append(pack_lengths(tokenized.sentences))
+        self._columns["documents"].append(pack_lengths(tokenized.documents))
         bits = np.concatenate([self._bits, tokenized.continues])
         whole = len(bits) // 8 * 8
         self._columns["continues"].append(np.packbits(bits[:whole]))
         self._bits = bits[whole:]
-        self._unknown += tokenized.summary.counts["unknown"]
+        self._counts.update({name: tokenized.summary.counts[name] for name in _COUNTS})
 
     def flush(self) -> dict[str, Any]:
         """Writes everything to the disk, and says how much that is."""
         lengths = {name: column.flush() for name, column in self._columns.items()}
-        return lengths | {"bits": self._bits.tolist(), "unknown": self._unknown}
+        return lengths | {"bits": self._bits.tolist(), "counts": dict(self._counts)}
 
     def finish(self) -> dict[str, Any]:
         """Closes the files; returns the shard's entry in the manifest."""
         self._columns["continues"].append(np.packbits(self._bits))
         return {
-            **{name: self._columns[name].length for name in ("tokens", "sentences", "documents")},
-            "unknown": self._unknown,
+            **self._counts,
             "files": {column.path.name: column.finish() for column in self._columns.values()},
         }
 

@@ -163,7 +163,7 @@ def _build(
 
 def _num_workers(num_bytes: int) -> int:
     """A process for each core, but none that would hardly find something to do."""
-    return min(os.cpu_count() or 1, 1 + num_bytes // (1 << 23))
+    return min(os.cpu_count() or 1, 1 + num_bytes // (1 << 24))
 
 
 def _blocks(

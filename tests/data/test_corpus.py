@@ -163,15 +163,22 @@ def test_ids_are_as_wide_as_the_vocabulary_needs(
     assert ids == [vocab_size - 1, *tokenizer.encode("1").ids[1:-1]]
 
 
-def test_a_sentence_of_more_than_65535_tokens_is_kept_in_parts(
-    tmp_path: Path, tokenizer: Tokenizer
+@pytest.mark.parametrize("length", [1, 254, 255, 256, 509, 510, 511, 70_000])
+def test_sentences_and_documents_are_of_any_length(
+    tmp_path: Path, tokenizer: Tokenizer, length: int
 ) -> None:
-    write_corpus(tmp_path / "corpus", [["12 " * 70_000, "3"]], tokenizer, source="")
+    documents = [["1 " * length, "2"], ["3"] * length, ["4"]]
+    write_corpus(tmp_path / "corpus", documents, tokenizer, source="")
     corpus = Corpus(tmp_path / "corpus", tokenizer)
-    assert np.diff(corpus.sentences.offsets).tolist() == [65_535, 65_535, 140_000 - 2 * 65_535, 1]
-    ids, continues = read_all(corpus)
-    assert ids == [*tokenizer.encode("12").ids[1:-1] * 70_000, ids[-1]]
-    assert continues == [False, True] * 70_000 + [False]
+    assert np.diff(corpus.sentences.offsets).tolist() == [length, 1, *[1] * length, 1]
+    assert np.diff(corpus.sentences.documents).tolist() == [2, length, 1]
+    ids, _ = read_all(corpus)
+    assert [tokenizer.token(token_id) for token_id in ids] == [
+        *["1"] * length,
+        "2",
+        *["3"] * length,
+        "4",
+    ]
 
 
 # What is held out.
