@@ -26,7 +26,16 @@ def get_config() -> ConfigDict:
             "log_every_steps": 100,
             "eval_every_steps": 10_000,
             "checkpoint_every_steps": 1_000,
-            "data": {"source": "tfds:wikipedia/20231101.en"},
+            # A corpus that several runs share is a folder or an address (gs://...); an address is
+            # copied to `staging`. Without one, each run prepares its own.
+            "data": {
+                "source": "tfds:wikipedia/20231101.en",
+                "corpus": "",
+                "staging": "~/.cache/bert_jax",
+                "deduplicate": False,
+                "scripts": "",
+                "segmenter": "",
+            },
             # Accents are kept and text is composed (NFC): unlike the published uncased
             # vocabulary, which takes Korean syllables apart. A path names a tokenizer folder
             # to use instead of training one.

@@ -56,17 +56,25 @@ def staged(corpus: str, staging: Path, console: Console) -> Path:
 
 
 def _copy(corpus: str, folder: Path, console: Console) -> None:
+    """Copies the corpus and its tokenizer, but nothing that was put beside them."""
     files, root = _open(corpus)
-    sizes = {path: info["size"] for path, info in files.find(root, detail=True).items()}
+    sizes = {
+        path: info["size"]
+        for path, info in files.find(root, detail=True).items()
+        if "/" not in _relative(path, root) or _relative(path, root).startswith("tokenizer/")
+    }
     with (
         new_folder(folder) as building,
         console.bar("copying corpus", total=sum(sizes.values()), unit="B") as bar,
     ):
+        (building / "tokenizer").mkdir()
         for path, size in sizes.items():
-            target = building / path.removeprefix(root).lstrip("/")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            files.get_file(path, str(target))
+            files.get_file(path, str(building / _relative(path, root)))
             bar.update(size)
+
+
+def _relative(path: str, root: str) -> str:
+    return path.removeprefix(root).lstrip("/")
 
 
 def publish(folder: Path, corpus: str, console: Console) -> None:

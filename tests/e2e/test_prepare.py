@@ -1,0 +1,170 @@
+"""`python -m bert_jax.prepare`, and runs on what it made."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from bert_jax.data.corpus import Corpus
+from bert_jax.tokenizers import load_tokenizer
+
+
+def prepare(shell, source: str, output: Path | str, *more: str) -> list[str]:  # type: ignore[no-untyped-def]
+    """The command."""
+    config = ("--config", "configs/debug.py", "--config.tokenizer.vocab_size=150", "--quiet")
+    source = f"--config.data.source={source}"
+    return shell.command("prepare", *config, source, "--output", output, *more)
+
+
+def open_corpus(folder: Path) -> Corpus:
+    return Corpus(folder, load_tokenizer(folder / "tokenizer"))
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Eight megabytes: some seconds of work."""
+    folder = tmp_path_factory.mktemp("large")
+    for name in range(4):
+        lines = (f"Line {n} of {name}.\nIt says {n * n % 977}!\n" for n in range(60_000))
+        (folder / f"{name}.txt").write_text("\n".join(lines))
+    return f"text:{folder}/*.txt"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(large: str, tmp_path_factory: pytest.TempPathFactory, shell) -> Corpus:  # type: ignore[no-untyped-def]
+    folder = tmp_path_factory.mktemp("undisturbed") / "corpus"
+    shell.run(prepare(shell, large, folder, "--workers", "1"))
+    return open_corpus(folder)
+
+
+def test_it_reports_what_it_made_and_does_not_make_it_again(
+    shell,  # type: ignore[no-untyped-def]
+    text: Path,
+    tmp_path: Path,
+) -> None:
+    source = f"text:{text}/*"
+    first = shell.run(prepare(shell, source, tmp_path / "corpus"))
+    corpus = open_corpus(tmp_path / "corpus")
+    for line in ("documents       60", f"tokens          {corpus.num_tokens:,}", "unknown tokens"):
+        assert line in first
+    assert f"made {tmp_path / 'corpus'}" in first
+    assert "documents by length in tokens" in first
+    again = shell.run(prepare(shell, "text:/gone/*", tmp_path / "corpus"))
+    assert "was there already" in again
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_at_any_time_it_goes_on(
+    shell,  # type: ignore[no-untyped-def]
+    large: str,
+    undisturbed: Corpus,
+    tmp_path: Path,
+    workers: int,
+) -> None:
+    folder = tmp_path / "corpus"
+    command = prepare(shell, large, folder, "--workers", str(workers))
+    for seconds in (1.5, 2.5, 3.5):
+        process = shell.start(command)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if process.returncode == 0:  # it was faster
+            break
+        assert not folder.exists()
+    shell.run(command)
+    assert open_corpus(folder).hash == undisturbed.hash
+
+
+def test_two_at_the_same_folder(shell, large: str, undisturbed: Corpus, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    command = prepare(shell, large, tmp_path / "corpus")
+    first = shell.start(command)
+    while not (tmp_path / "corpus.building" / "lock").exists():
+        assert first.poll() is None
+        time.sleep(0.01)
+    refused = shell.run(command, status=2)
+    assert "corpus.building is in use by another process; wait for it or choose" in refused
+    assert refused.count("\n") == 1
+    first.communicate(timeout=300)
+    assert first.returncode == 0
+    assert open_corpus(tmp_path / "corpus").hash == undisturbed.hash
+
+
+def test_runs_of_two_lengths_share_a_corpus_at_an_address(
+    shell,  # type: ignore[no-untyped-def]
+    text: Path,
+    tmp_path: Path,
+) -> None:
+    """Phases: the same folder serves rows of 16 tokens and of 48."""
+    address = f"file://{tmp_path}/bucket/corpus"
+    staging = f"--config.data.staging={tmp_path}/staging"
+    source = f"text:{text}/*"
+    shell.run(prepare(shell, source, address, staging))
+    hashes = set()
+    for seq_len in (16, 48):
+        workdir = tmp_path / str(seq_len)
+        shell.run(
+            shell.train_command(
+                text,
+                workdir,
+                f"--config.data.corpus={address}",
+                staging,
+                f"--config.pairs.seq_len={seq_len}",
+                "--config.total_steps=10",
+            )
+        )
+        assert not (workdir / "corpus").exists()
+        hashes.add(json.loads((workdir / "config.json").read_text())["corpus_hash"])
+    assert hashes == {open_corpus(tmp_path / "bucket" / "corpus").hash}
+    out = shell.run(shell.command("evaluate", "--model", tmp_path / "16"))
+    assert "MLM loss" in out
+
+
+def test_a_run_on_a_mixture(shell, text: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    source = f"0.25 text:{text}/a.txt, 0.75 text:{text}/b.txt.gz"
+    out = shell.run(
+        shell.train_command(
+            text, tmp_path / "run", f"--config.data.source={source}", "--config.total_steps=10"
+        )
+    )
+    assert f"examples of text:{text}/a.txt" in out
+    assert f"examples of text:{text}/b.txt.gz" in out
+
+
+def test_examples_are_exported(shell, text: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    output = tmp_path / "corpus"
+    more = ("--export=tfrecord", "--dupe-factor=2", "--config.pairs.seq_len=32")
+    command = prepare(shell, f"text:{text}/*", output, *more)
+    assert f"exported to {output}/tfrecord-32" in shell.run(command)
+    (file,) = (output / "tfrecord-32").glob("*.tfrecord")
+    assert file.stat().st_size > 10_000
+    assert "tfrecord-32 exists; remove it" in shell.run(command, status=2)
+    open_corpus(output)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--workers", "0"], "--workers is 0; it must be at least 1"),
+        (["--config.data.scripts=Elvish"], "no letter is in a script 'ELVISH'"),
+        (["--config.data.segmenter=nothing:cut"], "data.segmenter 'nothing:cut' cannot be import"),
+        (["--config.tokenizer.path=/nowhere"], "/nowhere"),
+        (["--dupe-factor", "x"], "invalid int value"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(
+    shell,  # type: ignore[no-untyped-def]
+    text: Path,
+    tmp_path: Path,
+    more: list[str],
+    message: str,
+) -> None:
+    told = shell.run(prepare(shell, f"text:{text}/*", tmp_path / "corpus", *more), status=2)
+    assert message in told
+    assert told.count("\n") == 1
+
+
+def test_where_to_must_be_said(shell) -> None:  # type: ignore[no-untyped-def]
+    told = shell.run(shell.command("prepare", "--config", "configs/debug.py"), status=2)
+    assert told == "error: where to? give --output FOLDER\n"
