@@ -39,7 +39,7 @@ def step_memory(
 
     The compiler decides what is really kept: it computes cheap things again and needs
     room to work. Compiled for a CPU, steps of tiny, mini and small models took 0.9 to
-    1.3 times the gradients and activations of this estimate in float32, and 1.4 to
+    1.3 times the gradients and activations of this estimate in float32, and 1.2 to
     1.6 times in bfloat16, which a CPU widens for its arithmetic.
 
     Args:
