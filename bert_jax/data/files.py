@@ -1,15 +1,18 @@
-"""The lines of text files, packed ones too; what is wrong with a file is said in one line."""
+"""The lines of text files, packed and remote ones too; what is wrong is said in one line."""
 
 import glob
 import gzip
 import io
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
+from pathlib import Path, PurePosixPath
+from typing import Any
 
+import fsspec
 import zstandard
+from fsspec.implementations.local import LocalFileSystem
 
 from bert_jax.data.documents import OnBytes
 from bert_jax.errors import UserError
@@ -18,6 +21,7 @@ from bert_jax.errors import UserError
 # book.txt.gz, is then refused and not read as text.
 _PACKINGS = {".gz": "gzip", ".zst": "zstd"}
 
+_BUFFER_BYTES = 2**18
 _CHUNK_BYTES = 2**14  # packed; a zstd block of one repeated byte unpacks to 32,768 times as much
 # What `zstd --long=31` makes, as large corpora are packed; 2^27 is the library's limit.
 _MAX_WINDOW_BYTES = 2**31
@@ -25,39 +29,73 @@ _MAX_WINDOW_BYTES = 2**31
 
 @dataclass(frozen=True)
 class File:
-    """A file, plain or packed, and its size on disk."""
+    """A file, plain or packed, here or on a server; can be pickled.
 
-    path: Path
+    Attributes:
+      system: where it lies, with what is needed to reach it.
+      path: its name there.
+      num_bytes: its size, packed; 0 if the server does not tell.
+    """
+
+    system: fsspec.AbstractFileSystem
+    path: str
     num_bytes: int
 
     def __str__(self) -> str:
-        return str(self.path)
+        is_local = isinstance(self.system, LocalFileSystem)
+        return self.path if is_local else self.system.unstrip_protocol(self.path)
 
 
 def find_files(pattern: str) -> list[File]:
     """The files of a pattern, in the order of their names.
 
+    Args:
+      pattern: of paths, or of addresses such as `gs://bucket/*.txt.gz`, whatever
+        fsspec has a driver for.
+
     Raises:
-      UserError: there is none.
+      UserError: there is none, or the server cannot be reached.
     """
-    matches = glob.glob(str(Path(pattern).expanduser()), recursive=True)
-    files = [file_at(path) for path in sorted(map(Path, matches)) if path.is_file()]
+    files = _remote_files(pattern) if "://" in pattern else _local_files(pattern)
     if not files:
-        raise UserError(
-            f"no file matches {pattern!r} (relative to {Path.cwd()}); check --config.data.source"
+        remark = (
+            ", or its server does not answer"
+            if "://" in pattern
+            else f" (relative to {Path.cwd()})"
         )
+        raise UserError(f"no file matches {pattern!r}{remark}; check --config.data.source")
     return files
 
 
+def _local_files(pattern: str) -> list[File]:
+    """By Python's `glob`: that of fsspec takes hidden files too and follows no links."""
+    matches = glob.glob(str(Path(pattern).expanduser()), recursive=True)
+    return [file_at(path) for path in sorted(map(Path, matches)) if path.is_file()]
+
+
+def _remote_files(pattern: str) -> list[File]:
+    with _explained(pattern):
+        try:
+            system, path = fsspec.url_to_fs(pattern)
+        except (ImportError, ValueError) as error:  # no driver installed, or none known
+            raise UserError(f"{pattern!r} cannot be read: {error}") from None
+        found = system.glob(path, detail=True)
+    return [
+        File(system, name, found[name]["size"] or system.size(name) or 0)
+        for name in sorted(found, key=PurePosixPath)
+        if found[name]["type"] == "file"
+    ]
+
+
 def file_at(path: Path) -> File:
-    """One file.
+    """A file here.
 
     Raises:
       UserError: it is none.
     """
     if not path.is_file():
         raise UserError(f"{path} is no file")
-    return File(path, path.stat().st_size)
+    return File(LocalFileSystem(), str(path), path.stat().st_size)
 
 
 def lines_of(file: File, on_bytes: OnBytes) -> Iterator[str]:
@@ -71,11 +109,15 @@ def lines_of(file: File, on_bytes: OnBytes) -> Iterator[str]:
       on_bytes: is told how many more bytes of the file were read, packed ones.
 
     Raises:
-      UserError: not UTF-8, or a packed file that is damaged or not whole.
+      UserError: it cannot be read, is not UTF-8, or is a packed file that is
+        damaged or not whole.
     """
-    read = decoded = 0
-    packing = _PACKINGS.get(file.path.suffix)
-    with file.path.open("rb") as raw:
+    decoded = 0
+    packing = _PACKINGS.get(PurePosixPath(file.path).suffix)
+    with _explained(str(file)):
+        opened = file.system.open(file.path, "rb")
+    raw: io.BufferedReader = io.BufferedReader(_Raw(opened, str(file), on_bytes), _BUFFER_BYTES)
+    with raw:
         try:
             for line in _unpacked(raw, packing):
                 try:
@@ -89,27 +131,57 @@ def lines_of(file: File, on_bytes: OnBytes) -> Iterator[str]:
                     ) from None
                 yield text.lstrip("\ufeff").strip()
                 decoded += len(line)
-                position = raw.tell()
-                on_bytes(position - read)
-                read = position
         except (gzip.BadGzipFile, zstandard.ZstdError, EOFError, zlib.error) as error:
             raise UserError(
                 f"{file} is not a whole {packing} file ({error}); fetch it again"
             ) from None
-        on_bytes(raw.tell() - read)  # checksums, and frames without text, behind the last line
 
 
-def _unpacked(raw: BinaryIO, packing: str | None) -> Iterable[bytes]:
+class _Raw(io.RawIOBase):
+    """An opened file's bytes, whose reading is told and whose failures are explained."""
+
+    def __init__(self, opened: Any, name: str, on_bytes: OnBytes):
+        self._opened = opened
+        self._name = name
+        self._on_bytes = on_bytes
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with _explained(self._name):
+            count = self._opened.readinto(buffer)
+        self._on_bytes(count)
+        return count
+
+    def close(self) -> None:
+        self._opened.close()
+        super().close()
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Says of which file an error is: drivers raise all kinds, few of them with a name."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        hint = "; check the network and your access" if "://" in name else ""
+        raise UserError(f"{name} cannot be read: {' '.join(reason.split())[:200]}{hint}") from None
+
+
+def _unpacked(raw: io.BufferedReader, packing: str | None) -> Iterable[bytes]:
     """The lines of a file, each with its line feed."""
     if packing is None:
         return raw
-    if not raw.read(1):
+    if not raw.peek(1):
         raise EOFError("it is empty")  # which GzipFile takes for no text
-    raw.seek(0)
     return gzip.GzipFile(fileobj=raw) if packing == "gzip" else _zstd_lines(raw)
 
 
-def _zstd_lines(raw: BinaryIO) -> Iterator[bytes]:
+def _zstd_lines(raw: io.BufferedReader) -> Iterator[bytes]:
     """The lines of all frames, one behind the other.
 
     zstandard's `stream_reader` would not do: it takes the start of a frame for all of it.

@@ -59,7 +59,8 @@ def open_source(source: str) -> Source:
       source: `python_docs` (Python's own documentation, on every machine),
         `text:GLOB` (see `TextFiles`), or `jsonl:GLOB` (see `JsonLines`; its text is
         in the field `text`, or by `jsonl#FIELD:GLOB` in another, whose name holds
-        no colon). All behind the first colon is the pattern, whatever it holds.
+        no colon). All behind the first colon is the pattern, whatever it holds; see
+        `find_files` for addresses of servers.
 
     Raises:
       UserError: an unknown kind, or a pattern that matches no file.
