@@ -1,7 +1,6 @@
 """BERT-Large with the paper's recipe; see base.py.
 
-  python -m bert_jax.train --config configs/large.py --workdir runs/large \
-      --config.data.source='text:books/*.txt.gz'
+python -m bert_jax.train --config configs/large.py --workdir runs/large
 """
 
 from ml_collections import ConfigDict

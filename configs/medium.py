@@ -1,7 +1,6 @@
 """BERT-Medium with the paper's recipe; see base.py.
 
-  python -m bert_jax.train --config configs/medium.py --workdir runs/medium \
-      --config.data.source='text:books/*.txt.gz'
+python -m bert_jax.train --config configs/medium.py --workdir runs/medium
 """
 
 from ml_collections import ConfigDict

@@ -1,7 +1,6 @@
 """BERT-Mini with the paper's recipe; see base.py.
 
-  python -m bert_jax.train --config configs/mini.py --workdir runs/mini \
-      --config.data.source='text:books/*.txt.gz'
+python -m bert_jax.train --config configs/mini.py --workdir runs/mini
 """
 
 from ml_collections import ConfigDict

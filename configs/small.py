@@ -1,7 +1,6 @@
 """BERT-Small with the paper's recipe; see base.py.
 
-  python -m bert_jax.train --config configs/small.py --workdir runs/small \
-      --config.data.source='text:books/*.txt.gz'
+python -m bert_jax.train --config configs/small.py --workdir runs/small
 """
 
 from ml_collections import ConfigDict

@@ -123,7 +123,14 @@ def test_no_file_is_over_400_lines(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["bert_jax", "bert_jax.pretrained", "bert_jax.fill_mask", "bert_jax.benchmark"]
+    "module",
+    [
+        "bert_jax",
+        "bert_jax.data.sources",
+        "bert_jax.pretrained",
+        "bert_jax.fill_mask",
+        "bert_jax.benchmark",
+    ],
 )
 def test_starts_without_tensorflow(module: str) -> None:
     program = f"import sys, {module}; sys.exit('tensorflow' in sys.modules)"

@@ -15,7 +15,7 @@ from bert_jax.atomic import new_folder
 from bert_jax.console import Console
 from bert_jax.data.batches import Batch, Batches
 from bert_jax.data.pipeline import make_dataset
-from bert_jax.data.quiet_tensorflow import tf
+from bert_jax.data.tensorflow_setup import tf
 from bert_jax.errors import UserError
 
 # 60 MB at 128 tokens, 200 MB at 512: enough files to shuffle, each long enough to stream.

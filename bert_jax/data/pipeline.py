@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from bert_jax.data.batches import Batch
-from bert_jax.data.quiet_tensorflow import tf
+from bert_jax.data.tensorflow_setup import hide_accelerators, tf
 
 _PREFETCH = 4  # batches ready or in the making, against uneven steps
 
@@ -26,8 +26,7 @@ def make_dataset(build: Callable[[int], Batch], start: int, stop: int) -> Iterat
     """
     if start >= stop:
         return iter(())
-    # The accelerator belongs to JAX; TensorFlow would claim its memory.
-    tf.config.set_visible_devices([], "GPU")
+    hide_accelerators()
     signature = build(start)
     names = sorted(signature)
 

@@ -19,8 +19,8 @@ from bert_jax.data.text_files import JsonLines, TextFiles, grouped
 from bert_jax.errors import UserError
 
 _KINDS = (
-    "python_docs, text:GLOB, jsonl:GLOB or jsonl#FIELD:GLOB, e.g. 'text:books/*.txt.gz' "
-    "or 'jsonl#content:web/*.jsonl.zst'"
+    "python_docs, text:GLOB, jsonl:GLOB, jsonl#FIELD:GLOB, tfds:NAME or tfds#FIELD:NAME, "
+    "e.g. 'text:books/*.txt.gz', 'jsonl#content:web/*.jsonl.zst', 'tfds#book_text:pg19'"
 )
 
 _KIND = r"(?:python_docs\s*(?:,|$)|text:|(?:jsonl|tfds)[:#])"
@@ -57,13 +57,15 @@ def open_source(source: str) -> Source:
 
     Args:
       source: `python_docs` (Python's own documentation, on every machine),
-        `text:GLOB` (see `TextFiles`), or `jsonl:GLOB` (see `JsonLines`; its text is
-        in the field `text`, or by `jsonl#FIELD:GLOB` in another, whose name holds
-        no colon). All behind the first colon is the pattern, whatever it holds; see
-        `find_files` for addresses of servers.
+        `text:GLOB` (see `TextFiles`), `jsonl:GLOB` (see `JsonLines`; its text is in
+        the field `text`, or by `jsonl#FIELD:GLOB` in another, whose name holds no
+        colon), or `tfds:NAME` or `tfds#FIELD:NAME` (see `tfds_parts`). All behind
+        the first colon is the pattern, whatever it holds; see `find_files` for
+        addresses of servers.
 
     Raises:
-      UserError: an unknown kind, or a pattern that matches no file.
+      UserError: an unknown kind, a pattern that matches no file, or a data set
+        that cannot be had.
     """
     kind, _, argument = source.partition(":")
     if source == "python_docs":
@@ -74,11 +76,10 @@ def open_source(source: str) -> Source:
     if family == "jsonl" and argument and (field or kind == "jsonl"):
         groups = grouped(find_files(argument))
         return Source(source, tuple(JsonLines(group, field or "text") for group in groups))
-    if kind == "tfds":
-        raise UserError(
-            f"data.source {source!r} names a TFDS corpus, which cannot be read yet; "
-            "point at text files instead: --config.data.source='text:GLOB'"
-        )
+    if family == "tfds" and argument and (field or kind == "tfds"):
+        from bert_jax.data.tfds_source import tfds_parts  # TensorFlow, which no other source needs
+
+        return Source(source, tfds_parts(argument, field))
     raise UserError(f"unknown data.source {source!r}; use {_KINDS}")
 
 
@@ -103,7 +104,7 @@ def mixture(source: str) -> list[Weighted]:
     """The items of a mixture, with weights that sum to 1; a plain source is one of weight 1.
 
     Args:
-      source: such as "0.2 text:books/*.gz, 0.8 tfds:wikipedia/20231101.en". An item
+      source: such as "0.2 text:books/*.gz, 0.8 tfds:wikipedia/20230601.en". An item
         begins with a number, a space and a kind of source, so the comma of a
         pattern parts nothing.
 

@@ -1,5 +1,6 @@
 """Every mistake gets one line that says what and what to do, and status 2."""
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -70,7 +71,7 @@ def test_no_config(run: Run) -> None:
         ("--config.optimizer.b1=1.5", "b1=1.5"),
         ("--config.data.source=text:/nowhere/*.txt", "no file matches '/nowhere/*.txt'"),
         ("--config.data.source=books", "unknown data.source 'books'; use python_docs, text:"),
-        ("--config.data.source=tfds:wikipedia", "--config.data.source='text:GLOB'"),
+        ("--config.data.source=tfds:wikipedia/20231101.en", "did you mean wikipedia/2023"),
     ],
 )
 def test_wrong_values(debug: Run, tmp_path: Path, override: str, complaint: str) -> None:
@@ -162,9 +163,7 @@ def test_a_damaged_corpus(run: Run, trained: Path, tmp_path: Path) -> None:
     copy.mkdir()
     for name in ("config.json", "tokenizer", "checkpoints"):
         (copy / name).symlink_to(trained / name)
-    (copy / "corpus").mkdir()
-    for path in (trained / "corpus").iterdir():
-        (copy / "corpus" / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(trained / "corpus", copy / "corpus")
     shard = copy / "corpus" / "tokens-00000.npy"
     damaged = bytearray(shard.read_bytes())
     damaged[500] ^= 1

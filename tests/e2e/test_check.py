@@ -87,7 +87,7 @@ def test_less_than_an_epoch_is_warned_of(run: Run) -> None:
     status, _, err = run(text, "--config.total_steps=2")
     assert status == 0
     assert err.count("\n") == 1, err
-    assert "epochs, BERT's paper about 40; the model sees a part of the text only" in err
+    assert "text.txt, BERT's paper about 40; the model sees a part of the text only" in err
 
 
 def test_unknown_words_are_told_by_script(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
