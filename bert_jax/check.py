@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from bert_jax import cli
-from bert_jax.console import Console, duration, size
+from bert_jax.console import Console, duration, figure, size
 from bert_jax.data.batches import Batches
 from bert_jax.data.readable import LEGEND, examples
 from bert_jax.data.sources import mixture
@@ -199,7 +199,7 @@ def _show_run(
         if not _EPOCHS[0] <= count <= _EPOCHS[1]:
             outcome = "the model sees a part of the text only" if count < 1 else "more may overfit"
             console.warn(
-                f"the run makes {count:.2g} epochs of {item.source}, BERT's paper about 40; "
+                f"the run makes {figure(count)} epochs of {item.source}, BERT's paper about 40; "
                 f"{outcome}"
             )
 

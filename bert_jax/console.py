@@ -81,6 +81,11 @@ def size(num_bytes: int) -> str:
     return f"{num_bytes / 1000:.1f} kB"
 
 
+def figure(value: float) -> str:
+    """Two digits of a small number, all of a large one: "0.012", "1,333"."""
+    return f"{value:.2g}" if value < 10 else f"{value:,.0f}"
+
+
 def duration(seconds: float) -> str:
     """Such as "42 s", "6 min" or "3.1 h"."""
     if seconds < 90:

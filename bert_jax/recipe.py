@@ -13,7 +13,7 @@ import optax
 
 from bert_jax import cli
 from bert_jax.config import check_config, load_config, plain
-from bert_jax.console import Console
+from bert_jax.console import Console, figure
 from bert_jax.data.batches import Batches
 from bert_jax.data.masking import Masking
 from bert_jax.data.pairs import Pairs
@@ -195,12 +195,7 @@ def epochs_of(recipe: Recipe, batches: Batches) -> list[tuple[str, str]]:
     """How often the run goes through each of its sources, as rows of a table."""
     mixed = batches.mixture
     return [
-        (
-            "epochs",
-            f"{count:.2g} of {source.num_examples:,} examples of {item.source}"
-            if count < 10
-            else f"{count:,.0f} of {source.num_examples:,} examples of {item.source}",
-        )
+        ("epochs", f"{figure(count)} of {source.num_examples:,} examples of {item.source}")
         for count, source, item in zip(
             mixed.epochs(recipe.total_steps * recipe.batch_size),
             mixed.sources,
