@@ -10,10 +10,7 @@ from typing import Any
 from bert_jax import cli
 from bert_jax.config import check_arguments, load_config, plain
 from bert_jax.console import Console
-from bert_jax.data.batches import Batches
 from bert_jax.data.corpus import Corpus
-from bert_jax.data.masking import Masking
-from bert_jax.data.pairs import Pairs
 from bert_jax.data.preparation import Text, Vocabulary, prepare
 from bert_jax.data.sources import mixture
 from bert_jax.data.staging import exists, is_remote, publish, staged
@@ -66,16 +63,12 @@ def main(arguments: list[str]) -> None:
     console = Console(quiet=options.quiet)
 
     folder = _local(output, text, console)
-    existed = folder.exists()
+    existed = (folder / "corpus.json").exists()
     tokenizer, corpus = prepare(folder, text, vocabulary, console, workers=options.workers)
     _report(console, f"{output} was there already" if existed else f"made {output}", folder, corpus)
     if options.export:
-        batches = _batches(config, tokenizer, corpus)
-        name = f"{options.export}-{batches.pairs.seq_len}"
-        # TensorFlow takes seconds to start.
-        from bert_jax.data.export import export_tfrecord
-
-        export_tfrecord(folder / name, batches, epochs=options.dupe_factor, console=console)
+        epochs = options.dupe_factor
+        name = _export(folder, config, corpus, tokenizer, console, epochs=epochs)
         console.say(f"exported to {output}/{name}")
     if is_remote(output):
         publish(folder, output, console)
@@ -87,10 +80,24 @@ def _section(config: dict[str, Any], name: str, kind: Any) -> Any:
     return kind(**config[name])
 
 
-def _batches(config: dict[str, Any], tokenizer: Tokenizer, corpus: Corpus) -> Batches:
-    """What a run with this config would train on."""
+def _export(
+    folder: Path,
+    config: dict[str, Any],
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    console: Console,
+    *,
+    epochs: int,
+) -> str:
+    """Writes what a run with this config would train on; returns the name of the folder."""
+    # What is compiled and TensorFlow take seconds to load, and nothing else here needs them.
+    from bert_jax.data.batches import Batches
+    from bert_jax.data.export import export_tfrecord
+    from bert_jax.data.masking import Masking
+    from bert_jax.data.pairs import Pairs
+
     sources = mixture(config["data"]["source"])
-    return Batches(
+    batches = Batches(
         corpus,
         tokenizer,
         pairs=_section(config, "pairs", Pairs),
@@ -100,6 +107,9 @@ def _batches(config: dict[str, Any], tokenizer: Tokenizer, corpus: Corpus) -> Ba
         documents=corpus.train_documents_of([item.source for item in sources]),
         weights=[item.weight for item in sources],
     )
+    name = f"tfrecord-{batches.pairs.seq_len}"
+    export_tfrecord(folder / name, batches, epochs=epochs, console=console)
+    return name
 
 
 def _local(output: str, text: Text, console: Console) -> Path:

@@ -150,7 +150,8 @@ def _train(options: argparse.Namespace, console: Console) -> None:
     lines = _sampling((line for document in documents for line in document), sample)
     tokenizer = train_with_progress(lines, recipe, console, workers=options.workers)
     tokenizer.save(options.output)
-    for warning in warnings_of(tokenizer, sample):
+    coverage = measure(tokenizer, sample)
+    for warning in warnings_of(tokenizer, coverage.words, coverage.unknown):
         console.warn(warning)
     console.say(f"{tokenizer.vocab_size:,} pieces in {options.output}, hash {tokenizer.hash[:12]}")
 

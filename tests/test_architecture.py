@@ -22,6 +22,7 @@ FLOORS: list[list[str]] = [
         "tokenizers",
         "model.sizes",
         "data.keyed_random",
+        "data.boundaries",
         "data.chunking",
         "data.selection",
         "data.masking",

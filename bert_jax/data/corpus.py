@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-from bert_jax.data.pairs import Sentences
+from bert_jax.data.boundaries import Sentences
 from bert_jax.errors import UserError
 from bert_jax.tokenizers import Tokenizer
 

@@ -8,8 +8,9 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Int, UInt64
 
+from bert_jax.data.boundaries import Sentences
 from bert_jax.data.keyed_random import Stream, permutation, random_bits
-from bert_jax.data.pairs import Pairs, Plan, Sentences
+from bert_jax.data.pairs import Pairs, Plan
 from bert_jax.errors import UserError
 
 # Sources of a mixture are dealt out so many examples at a time.

@@ -24,6 +24,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int, Integer, UInt64
 
+from bert_jax.data.boundaries import Sentences
 from bert_jax.data.chunking import (
     CUT_A,
     CUT_B,
@@ -40,20 +41,6 @@ from bert_jax.errors import UserError
 
 # Of a plan, and of its examples' keys.
 _COLUMNS = (np.int64, np.int32, np.int64, np.int32, np.int8, np.uint64)
-
-
-@dataclasses.dataclass(frozen=True)
-class Sentences:
-    """Where sentences and documents begin, in a corpus seen as one token stream.
-
-    Attributes:
-      offsets: first token of each sentence, and the end of the last; ascending
-        strictly, there are no empty sentences.
-      documents: first sentence of each document, and the end of the last.
-    """
-
-    offsets: Int[np.ndarray, " sentence_bounds"]
-    documents: Int[np.ndarray, " document_bounds"]
 
 
 @dataclasses.dataclass(frozen=True)

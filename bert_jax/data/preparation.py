@@ -19,6 +19,7 @@ from bert_jax.data.documents import Document, OnBytes
 from bert_jax.data.segmentation import load_segmenter
 from bert_jax.data.sources import Source, mixture, open_source
 from bert_jax.data.workers import map_in_order
+from bert_jax.errors import UserError
 from bert_jax.tokenizers import Tokenizer, load_tokenizer
 from bert_jax.tokenizers.counting import count_chunks
 from bert_jax.tokenizers.coverage import warnings_of
@@ -108,17 +109,29 @@ def prepare(
       UserError: bad text, another process at the same folder, a corpus that is
         damaged or of another tokenizer.
     """
-    if not folder.exists():
+    if not _is_there(folder):
         building = folder.with_name(folder.name + ".building")
         with locked(building, "wait for it or choose another folder") as lock:
-            if not folder.exists():  # another process may have made it meanwhile
+            if not _is_there(folder):  # another process may have made it meanwhile
                 _build(
                     building, text, vocabulary, console, workers=workers, shard_tokens=shard_tokens
                 )
                 lock.unlink()
                 building.rename(folder)
+    if not (folder / "tokenizer").exists():
+        raise UserError(f"{folder} exists, but holds no corpus; remove it or choose another folder")
     tokenizer = load_tokenizer(vocabulary.path or folder / "tokenizer")
     return tokenizer, Corpus(folder, tokenizer)
+
+
+def _is_there(folder: Path) -> bool:
+    """Whether there is a corpus; nothing is put in the place of other files."""
+    if not folder.exists():
+        return False
+    if any(folder.iterdir()):
+        return True
+    folder.rmdir()
+    return False
 
 
 def _build(
@@ -156,6 +169,10 @@ def _build(
         for block, tokenized in map_in_order(
             make, blocks, workers=workers or _num_workers(sum(num_bytes))
         ):
+            summary = tokenized.summary
+            if not writer.summaries[block.source].counts:  # a sample of each source, early
+                for warning in warnings_of(tokenizer, summary.words, summary.unknown_words):
+                    console.warn(warning)
             writer.append(block, tokenized)
         writer.finish(recipe_of(text, tokenizer))
     (building / _JOB).unlink()
@@ -233,18 +250,13 @@ def _prepare_tokenizer(
     vocabulary: Vocabulary,
     console: Console,
 ) -> Tokenizer:
-    """The tokenizer in `folder`; if there is none yet, a copy, or one trained on all of the text.
-
-    Warns where it does not suit the text.
-    """
+    """The tokenizer in `folder`; if there is none, a copy, or one trained on all of the text."""
     if not folder.exists():
         if vocabulary.path:
             tokenizer = load_tokenizer(vocabulary.path)
         else:
             lines = _lines_of(sources, text, console)
             tokenizer = train_with_progress(lines, vocabulary, console)
-        for warning in warnings_of(tokenizer, _lines_of(sources, text, Console(quiet=True))):
-            console.warn(warning)
         tokenizer.save(folder)
     return load_tokenizer(folder)
 

@@ -4,14 +4,13 @@ import dataclasses
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from bert_jax.tokenizers.scripts import script_of
 from bert_jax.tokenizers.tokenizer import Encoding, Tokenizer
 
 UNKNOWN_SHARE_TO_WARN = 0.01  # of the words in one script
 LEAST_WORDS = 20  # of a script, to say anything about it
-_SAMPLE_CHARACTERS = 1 << 20
 
 _CHUNK = re.compile(r"\S+")
 
@@ -104,23 +103,16 @@ def _is_of_word(character: str) -> bool:
     return unicodedata.category(character)[0] in "LMN"
 
 
-def warnings_of(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:
-    """What to know before a vocabulary is used on such texts; nothing if all is well.
+def warnings_of(tokenizer: Tokenizer, words: Counter[str], unknown: Counter[str]) -> list[str]:
+    """What to know before a vocabulary is used on some text; nothing if all is well.
 
-    No more of the texts is read than makes up a sample.
+    Args:
+      tokenizer: the vocabulary.
+      words: of a sample of the text, by script.
+      unknown: those of them with an [UNK].
     """
-    sample: list[str] = []
-    size = 0
-    for text in texts:
-        if size >= _SAMPLE_CHARACTERS:
-            break
-        sample.append(text[: _SAMPLE_CHARACTERS - size])
-        size += len(sample[-1])
-    coverage = measure(tokenizer, sample)
     shares = {
-        script: coverage.unknown[script] / count
-        for script, count in coverage.words.items()
-        if count >= LEAST_WORDS
+        script: unknown[script] / count for script, count in words.items() if count >= LEAST_WORDS
     }
     bad = sorted(
         (script for script, share in shares.items() if share > UNKNOWN_SHARE_TO_WARN),
@@ -133,7 +125,7 @@ def warnings_of(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:
             f"share of words with {tokenizer.runtime.specials.unk} in a sample of the text: "
             f"{listed}; a vocabulary trained on such text would know them"
         )
-    if coverage.words["HANGUL"] and _decomposes_hangul(tokenizer):
+    if words["HANGUL"] and _decomposes_hangul(tokenizer):
         warnings.append(
             "stripping accents takes Hangul syllables apart (한 becomes three letters); for "
             "Korean use strip_accents=False and the Unicode form NFC"

@@ -7,7 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from bert_jax.data.pairs import Pairs, Plan, Sentences
+from bert_jax.data.boundaries import Sentences
+from bert_jax.data.pairs import Pairs, Plan
 
 SEQ_LEN = 16
 

@@ -284,6 +284,31 @@ def test_progress_is_shown_unless_quiet(
         assert what in err
 
 
+def test_a_vocabulary_that_does_not_fit_a_source_is_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Early: by the first block of each source."""
+    (tmp_path / "en.txt").write_text("only English text here\n\nand a little more\n" * 30)
+    (tmp_path / "ko.txt").write_text("우리말로 쓰인 문서\n" * 30)
+    english = f"text:{tmp_path}/en.txt"
+    make(tmp_path / "vocabulary", english, vocab_size=30)
+    both = f"0.5 {english}, 0.5 text:{tmp_path}/ko.txt"
+    make(tmp_path / "corpus", both, path=str(tmp_path / "vocabulary" / "tokenizer"))
+    err = capsys.readouterr().err
+    assert err.startswith("warning: share of words with [UNK] in a sample of the text: Hangul 100")
+    assert err.count("\n") == 1
+
+
+def test_files_that_are_no_corpus_are_left_alone(tmp_path: Path, source: str) -> None:
+    (tmp_path / "empty").mkdir()
+    assert make(tmp_path / "empty", source).num_documents == 30
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="other exists, but holds no corpus; remove it or choose"):
+        make(tmp_path / "other", source)
+    assert (tmp_path / "other" / "thesis.txt").read_text() == "mine"
+
+
 def test_the_recipe_is_recorded(tmp_path: Path, source: str) -> None:
     make(tmp_path / "corpus", source, deduplicate=True, scripts="HANGUL, LATIN")
     manifest = json.loads((tmp_path / "corpus" / "corpus.json").read_text())

@@ -1,5 +1,7 @@
 """How well a vocabulary fits a text, and what is warned of."""
 
+from typing import Any
+
 import pytest
 
 from bert_jax.tokenizers import Tokenizer
@@ -60,20 +62,26 @@ def test_nothing_has_no_shares() -> None:
     assert coverage.tokens_per_word == coverage.bytes_per_token == coverage.unknown_share == 0
 
 
+def warnings(texts: list[str], **rules: Any) -> list[str]:
+    tokenizer = make_tokenizer(**rules)
+    coverage = measure(tokenizer, texts)
+    return warnings_of(tokenizer, coverage.words, coverage.unknown)
+
+
 def test_unknown_words_are_warned_of_by_script() -> None:
     texts = ["the cat sat " * 30, "мир дом кот " * 10, "나는 파리를 " * 20 + "서울 "]
-    (warning,) = warnings_of(make_tokenizer(), texts)
+    (warning,) = warnings(texts)
     assert "Cyrillic 100.0%, Hangul 2.4%;" in warning
 
 
 def test_a_vocabulary_that_fits_is_no_matter_of_warning() -> None:
-    assert warnings_of(make_tokenizer(), ["the cat sat " * 30, "나는 파리를 " * 100]) == []
-    assert warnings_of(make_tokenizer(), ["the cat мир " * 10]) == []  # too few to say
-    assert warnings_of(make_tokenizer(), []) == []
+    assert warnings(["the cat sat " * 30, "나는 파리를 " * 100]) == []
+    assert warnings(["the cat мир " * 10]) == []  # too few to say
+    assert warnings([]) == []
 
 
 @pytest.mark.parametrize("rules", [{"strip_accents": True}, {"unicode_form": "nfd"}])
 def test_hangul_that_falls_apart_is_warned_of(rules: dict) -> None:
-    warnings = warnings_of(make_tokenizer(**rules), ["나는 파리를 " * 20])
-    assert any("takes Hangul syllables apart" in warning for warning in warnings)
-    assert not any("Hangul syll" in w for w in warnings_of(make_tokenizer(**rules), ["the cat"]))
+    found = warnings(["나는 파리를 " * 20], **rules)
+    assert any("takes Hangul syllables apart" in warning for warning in found)
+    assert not any("Hangul syll" in warning for warning in warnings(["the cat"], **rules))
