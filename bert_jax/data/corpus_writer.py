@@ -59,7 +59,7 @@ def write_corpus(
       documents: lists of paragraphs, which are split into sentences here.
       tokenizer: is saved in the folder.
       source: where the text came from, for the record.
-      shard_tokens: see `CorpusWriter`.
+      shard_tokens: see `begins_shard`.
       block_characters: see `cut_into_blocks`.
     """
     with new_folder(folder) as building:
@@ -96,7 +96,7 @@ class CorpusWriter:
           building: where to write.
           sources: their names.
           vocab_size: V, decides the type of the token ids.
-          shard_tokens: a shard ends with the block that reaches this.
+          shard_tokens: see `begins_shard`.
         """
         self.building = building
         self._sources = sources
@@ -111,13 +111,14 @@ class CorpusWriter:
 
     def append(self, block: Block, tokenized: Tokenized) -> None:
         """Adds the block at `position`."""
+        if begins_shard(len(tokenized.ids), self._shard.num_tokens, self._shard_tokens):
+            self._shards.append(self._shard.finish())
+            self._shard = Shard(self.building, len(self._shards), self._dtype)
+            self.flush()
         self._shard.append(tokenized)
         self.summaries[block.source].add(tokenized.summary)
         self.position = (block.part, block.number + 1)
-        if self._shard.num_tokens >= self._shard_tokens:
-            self._close_shard()
-            self.flush()
-        elif time.monotonic() - self._flushed > _FLUSH_SECONDS:
+        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
@@ -137,9 +138,7 @@ class CorpusWriter:
         Args:
           recipe: for the record.
         """
-        if self._shard.num_tokens or not self._shards:
-            self._close_shard()
-        self._shard.discard()
+        self._shards.append(self._shard.finish())
         sources = zip(self._sources, self.summaries, strict=True)
         write_manifest(self.building, recipe, dict(sources), self._shards)
         (self.building / PROGRESS).unlink(missing_ok=True)
@@ -148,16 +147,26 @@ class CorpusWriter:
         """Closes the files, as they are."""
         self._shard.close()
 
-    def _close_shard(self) -> None:
-        self._shards.append(self._shard.finish())
-        self._shard = Shard(self.building, len(self._shards), self._dtype, {})
-
     def _read_progress(self) -> dict[str, Any]:
         path = self.building / PROGRESS
         if path.exists():
             return json.loads(path.read_text())
         empty = [Summary().record() for _ in self._sources]
         return {"position": (0, 0), "shards": [], "lengths": {}, "summaries": empty}
+
+
+def begins_shard(num_tokens: int, in_shard: int, shard_tokens: int) -> bool:
+    """Whether a block is the first of the next shard.
+
+    A shard ends with the block that reaches `shard_tokens`, and none but that of
+    an empty corpus is without tokens.
+
+    Args:
+      num_tokens: of the block.
+      in_shard: tokens of the blocks before it that are in its shard if it begins none.
+      shard_tokens: tokens that are enough for a shard.
+    """
+    return num_tokens > 0 and in_shard >= shard_tokens
 
 
 def token_type(vocab_size: int) -> type[np.unsignedinteger]:
@@ -209,7 +218,7 @@ class Shard:
         folder: Path,
         number: int,
         dtype: type[np.unsignedinteger],
-        lengths: dict[str, Any],
+        lengths: dict[str, Any] | None = None,
     ):
         """Opens the files.
 
@@ -217,8 +226,9 @@ class Shard:
           folder: where.
           number: of the shard.
           dtype: of the tokens.
-          lengths: what `flush` returned, to go on from there.
+          lengths: what `flush` returned, to go on from there; None to begin.
         """
+        lengths = lengths or {}
         dtypes = map(np.dtype, (dtype, np.uint8, np.uint8, np.uint8))
         columns = {
             name: _Column(folder / f"{name}-{number:05}.npy", column_dtype, lengths.get(name, 0))
@@ -263,13 +273,6 @@ class Shard:
         """Closes the files, as they are."""
         for column in self._columns.values():
             column.file.close()
-
-    def discard(self) -> None:
-        """Removes the files, if they were not finished."""
-        for column in self._columns.values():
-            if not column.file.closed:
-                column.file.close()
-                column.path.unlink()
 
 
 class _Column:

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import cached_property, partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from bert_jax.tokenizers.scripts import is_in_scripts, parse_scripts
 from bert_jax.tokenizers.training import Recipe, train_tokenizer
 
 _JOB = "job.json"
+LOCKED = "wait for it or choose another folder"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,21 +104,41 @@ def prepare(
       console: shows progress.
       workers: processes that tokenize; if None, as many as there are cores and work for
         them. The result is the same.
-      shard_tokens: see `CorpusWriter`.
+      shard_tokens: see `begins_shard`.
 
     Raises:
       UserError: bad text, another process at the same folder, a corpus that is
         damaged or of another tokenizer.
     """
+
+    def build(building: Path) -> None:
+        sources, tokenizer = begin(building, text, vocabulary, console, shard_tokens=shard_tokens)
+        write = partial(_write, workers=workers, shard_tokens=shard_tokens)
+        write(building, text, sources, tokenizer, console)
+
+    return make_once(folder, build, vocabulary)
+
+
+def make_once(
+    folder: Path, build: Callable[[Path], None], vocabulary: Vocabulary
+) -> tuple[Tokenizer, Corpus]:
+    """The corpus in `folder` and its tokenizer, made by `build` if they are not there.
+
+    Args:
+      folder: corpus folder, read or made.
+      build: fills the folder it is given, which becomes `folder` only then.
+      vocabulary: as in `prepare`.
+
+    Raises:
+      UserError: as `prepare` does; and whatever `build` raises.
+    """
     if not _is_there(folder):
-        building = folder.with_name(folder.name + ".building")
-        with locked(building, "wait for it or choose another folder") as lock:
+        with locked(building_of(folder), LOCKED) as lock:
             if not _is_there(folder):  # another process may have made it meanwhile
-                _build(
-                    building, text, vocabulary, console, workers=workers, shard_tokens=shard_tokens
-                )
+                build(lock.parent)
+                (lock.parent / _JOB).unlink()
                 lock.unlink()
-                building.rename(folder)
+                lock.parent.rename(folder)
     if not (folder / "tokenizer").exists():
         raise UserError(f"{folder} exists, but holds no corpus; remove it or choose another folder")
     tokenizer = load_tokenizer(vocabulary.path or folder / "tokenizer")
@@ -134,19 +155,42 @@ def _is_there(folder: Path) -> bool:
     return False
 
 
-def _build(
+def building_of(folder: Path) -> Path:
+    """Where a corpus folder grows."""
+    return folder.with_name(folder.name + ".building")
+
+
+def begin(
+    building: Path, text: Text, vocabulary: Vocabulary, console: Console, *, shard_tokens: int
+) -> tuple[list[Source], Tokenizer]:
+    """What comes before the tokens: the sources, and the tokenizer in its folder.
+
+    Args:
+      building: keeps what was begun in it for the same job, and nothing else.
+      text: as in `prepare`.
+      vocabulary: as in `prepare`.
+      console: shows progress.
+      shard_tokens: see `begins_shard`.
+
+    Raises:
+      UserError: bad text.
+    """
+    sources = text.open()
+    _claim(building, text, vocabulary, sources, shard_tokens)
+    return sources, _prepare_tokenizer(building / "tokenizer", text, sources, vocabulary, console)
+
+
+def _write(
     building: Path,
     text: Text,
-    vocabulary: Vocabulary,
+    sources: Sequence[Source],
+    tokenizer: Tokenizer,
     console: Console,
     *,
     workers: int | None,
     shard_tokens: int,
 ) -> None:
-    """Fills the folder, from where it stands."""
-    sources = text.open()
-    _claim(building, text, vocabulary, sources, shard_tokens)
-    tokenizer = _prepare_tokenizer(building / "tokenizer", text, sources, vocabulary, console)
+    """Fills the folder with tokens, from where it stands."""
     writer = CorpusWriter(
         building,
         [source.name for source in sources],
@@ -175,7 +219,6 @@ def _build(
                     console.warn(warning)
             writer.append(block, tokenized)
         writer.finish(recipe_of(text, tokenizer))
-    (building / _JOB).unlink()
 
 
 def _num_workers(num_bytes: int) -> int:
@@ -225,11 +268,15 @@ def _claim(
     if path.exists() and path.read_text() == job:
         return
     path.unlink(missing_ok=True)
-    (building / PROGRESS).unlink(missing_ok=True)
-    for shard in building.glob("*.npy"):
-        shard.unlink()
+    remove_tokens(building)
     shutil.rmtree(building / "tokenizer", ignore_errors=True)
     write_file(path, job)
+
+
+def remove_tokens(building: Path) -> None:
+    """Leaves of what was begun no more than the tokenizer."""
+    for path in (building / PROGRESS, building / "corpus.json", *building.glob("*.npy")):
+        path.unlink(missing_ok=True)
 
 
 def recipe_of(text: Text, tokenizer: Tokenizer) -> dict[str, Any]:
