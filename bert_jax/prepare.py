@@ -3,7 +3,8 @@
 python -m bert_jax.prepare --config configs/base.py --output corpora/wikipedia
 """
 
-import re
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from bert_jax.console import Console
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.preparation import Text, Vocabulary, prepare
 from bert_jax.data.sources import mixture
-from bert_jax.data.staging import exists, is_remote, publish, staged
+from bert_jax.data.staging import described, exists, is_remote, publish, staged, workplace
 from bert_jax.errors import UserError
 from bert_jax.tokenizers import Tokenizer
 
@@ -39,6 +40,12 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: all cores)")
     parser.add_argument(
+        "--beam",
+        metavar="OPTIONS",
+        help="prepare by an Apache Beam pipeline with these options, such as "
+        "'--runner=FlinkRunner --flink_master=HOST:PORT'",
+    )
+    parser.add_argument(
         "--export",
         choices=["tfrecord"],
         help="also write examples with fixed pairs and masks, by the config's pairs and masking, "
@@ -56,16 +63,25 @@ def main(arguments: list[str]) -> None:
     config = plain(load_config(options.config, overrides))
     if options.workers is not None and options.workers < 1:
         raise UserError(f"--workers is {options.workers}; it must be at least 1")
+    if options.beam is not None and options.workers is not None:
+        raise UserError("--workers is of this machine alone; say it to Beam, in --beam")
+    if options.beam is not None and options.export:
+        raise UserError("--export is done by this machine alone; prepare first, then export")
     text, vocabulary = _section(config, "data", Text), _section(config, "tokenizer", Vocabulary)
     output = options.output or text.corpus
     if not output:
         raise UserError("where to? give --output FOLDER")
     console = Console(quiet=options.quiet)
 
+    if options.beam is not None:
+        existed = exists(output)
+        _load_beam(debug=options.debug)(output, text, vocabulary, options.beam, console)
+        _report(console, output, output, existed=existed)
+        return
     folder = _local(output, text, console)
     existed = (folder / "corpus.json").exists()
     tokenizer, corpus = prepare(folder, text, vocabulary, console, workers=options.workers)
-    _report(console, f"{output} was there already" if existed else f"made {output}", folder, corpus)
+    _report(console, output, str(folder), existed=existed)
     if options.export:
         epochs = options.dupe_factor
         name = _export(folder, config, corpus, tokenizer, console, epochs=epochs)
@@ -113,19 +129,33 @@ def _export(
 
 
 def _local(output: str, text: Text, console: Console) -> Path:
-    """Where to prepare what goes to `output`: there, or in the staging folder if it is remote."""
-    if not is_remote(output):
-        return Path(output).expanduser()
-    if exists(output):
+    """Where to prepare what goes to `output`; a copy of it if it is remote and there."""
+    if is_remote(output) and exists(output):
         return staged(output, Path(text.staging), console)
-    name = re.sub(r"[^\w.-]+", "-", output)
-    return Path(text.staging).expanduser() / f"prepared-{name}"
+    return workplace(output, Path(text.staging))
 
 
-def _report(console: Console, title: str, folder: Path, corpus: Corpus) -> None:
-    """What is in the corpus."""
-    found = corpus.manifest
-    size = sum(path.stat().st_size for path in folder.glob("*.npy"))
+def _load_beam(*, debug: bool) -> Callable[..., None]:
+    """`prepare_with_beam`, with a quieter Beam unless `debug`."""
+    if not debug:
+        # Tracebacks of workers in this process, which raise the same.
+        logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
+    logging.disable(logging.WARNING)  # that Google's BigQuery is not there
+    try:
+        from bert_jax.data.beam import prepare_with_beam
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "apache_beam":
+            raise
+        raise UserError("--beam needs Apache Beam: pip install 'bert_jax[beam]'") from None
+    finally:
+        logging.disable(logging.NOTSET)
+    return prepare_with_beam
+
+
+def _report(console: Console, output: str, place: str, *, existed: bool) -> None:
+    """What is in the corpus that is at a path or address, by the name the user gave it."""
+    found, size = described(place)
+    num_tokens = found["tokens"]
     dropped = [
         f"{found[name]:,} {what}"
         for name, what in (
@@ -136,20 +166,20 @@ def _report(console: Console, title: str, folder: Path, corpus: Corpus) -> None:
         if found.get(name)
     ]
     rows = [
-        ("documents", f"{corpus.num_documents:,}"),
+        ("documents", f"{found['documents']:,}"),
         ("dropped", ", ".join(dropped) or "none"),
         ("sentences", f"{found['sentences']:,}"),
-        ("tokens", f"{corpus.num_tokens:,}"),
-        ("unknown tokens", f"{found['unknown'] / max(corpus.num_tokens, 1):.2%}"),
+        ("tokens", f"{num_tokens:,}"),
+        ("unknown tokens", f"{found['unknown'] / max(num_tokens, 1):.2%}"),
         ("characters", f"{found['characters']:,}"),
-        ("on disk", f"{size / 1e6:,.1f} MB, {size / max(corpus.num_tokens, 1):.2f} bytes a token"),
+        ("on disk", f"{size / 1e6:,.1f} MB, {size / max(num_tokens, 1):.2f} bytes a token"),
         *(
             (entry["source"], f"{entry['tokens']:,} tokens in {entry['documents']:,} documents")
             for entry in found["sources"]
             if len(found["sources"]) > 1
         ),
     ]
-    console.table(title, rows)
+    console.table(f"{output} was there already" if existed else f"made {output}", rows)
     if found["lengths"]:
         _show_lengths(console, {int(bits): count for bits, count in found["lengths"].items()})
 

@@ -171,18 +171,32 @@ def _bounds(packed: list[np.ndarray]) -> Int[np.ndarray, " bounds"]:
     return np.concatenate(bounds)
 
 
-def _check(folder: Path, manifest: dict[str, Any], tokenizer: Tokenizer) -> None:
+def check_manifest(corpus: Path | str, manifest: dict[str, Any], tokenizer: Tokenizer) -> None:
+    """Refuses what is of another format version or made with another tokenizer.
+
+    Args:
+      corpus: its folder or address, for the message.
+      manifest: the contents of `corpus.json`.
+      tokenizer: that it must have been made with.
+
+    Raises:
+      UserError: it is.
+    """
     if manifest["format_version"] != FORMAT_VERSION:
         newer = manifest["format_version"] > FORMAT_VERSION
         raise UserError(
-            f"{folder} has corpus format {manifest['format_version']}, this program reads "
+            f"{corpus} has corpus format {manifest['format_version']}, this program reads "
             f"{FORMAT_VERSION}; {'update the program' if newer else _REMEDY}"
         )
     if manifest["tokenizer_hash"] != tokenizer.hash:
         raise UserError(
-            f"{folder} was made with tokenizer {manifest['tokenizer_hash'][:12]}, the run has "
+            f"{corpus} was made with tokenizer {manifest['tokenizer_hash'][:12]}, the run has "
             f"{tokenizer.hash[:12]}; {_REMEDY}"
         )
+
+
+def _check(folder: Path, manifest: dict[str, Any], tokenizer: Tokenizer) -> None:
+    check_manifest(folder, manifest, tokenizer)
     files = {name: sum_ for shard in manifest["shards"] for name, sum_ in shard["files"].items()}
     for name in files:
         if not (folder / name).is_file():

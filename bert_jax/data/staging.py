@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import fsspec
 
@@ -22,6 +24,36 @@ def exists(corpus: str) -> bool:
     """Whether there is a whole corpus at the address."""
     files, root = _open(corpus)
     return files.exists(f"{root}/{_MANIFEST}")
+
+
+def described(corpus: str) -> tuple[dict[str, Any], int]:
+    """The manifest of a corpus, and the bytes of its shards.
+
+    Args:
+      corpus: path or address of a corpus folder.
+
+    Raises:
+      UserError: a file that the manifest names is not there.
+    """
+    files, root = _open(corpus)
+    files.invalidate_cache()  # others have written since
+    manifest = json.loads(files.cat_file(f"{root}/{_MANIFEST}"))
+    sizes = {
+        path.rpartition("/")[2]: info["size"]
+        for path, info in files.find(root, maxdepth=1, detail=True).items()
+    }
+    names = [name for shard in manifest["shards"] for name in shard["files"]]
+    if missing := sorted(set(names).difference(sizes)):
+        raise UserError(f"{corpus}/{missing[0]} is missing; remove the folder to prepare it again")
+    return manifest, sum(sizes[name] for name in names)
+
+
+def workplace(corpus: str, staging: Path) -> Path:
+    """The folder to prepare a corpus in: itself, or one in `staging` if it has an address."""
+    if not is_remote(corpus):
+        return Path(corpus).expanduser()
+    name = re.sub(r"[^\w.-]+", "-", corpus)
+    return staging.expanduser() / f"prepared-{name}"
 
 
 def staged(corpus: str, staging: Path, console: Console) -> Path:
@@ -93,10 +125,22 @@ def publish(folder: Path, corpus: str, console: Console) -> None:
     paths.sort(key=lambda path: path.name == _MANIFEST)
     with console.bar("copying corpus", total=len(paths), unit=" files") as bar:
         for path in paths:
-            target = f"{root}/{path.relative_to(folder)}"
-            files.makedirs(target.rpartition("/")[0], exist_ok=True)
-            files.put_file(str(path), target)
+            put(path, f"{corpus}/{path.relative_to(folder)}")
             bar.update()
+
+
+def remove_unfinished(corpus: str) -> None:
+    """Removes the tokenizer and the shards at an address where there is no whole corpus."""
+    files, root = _open(corpus)
+    for path in [*files.glob(f"{root}/*.npy"), *files.glob(f"{root}/tokenizer/*")]:
+        files.rm_file(path)
+
+
+def put(path: Path, address: str) -> None:
+    """Copies a file to a path or an address; folders are made, what is there is replaced."""
+    files, target = _open(address)
+    files.makedirs(target.rpartition("/")[0], exist_ok=True)
+    files.put_file(str(path), target)
 
 
 def _open(address: str) -> tuple[fsspec.AbstractFileSystem, str]:
