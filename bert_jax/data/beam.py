@@ -23,7 +23,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions, WorkerOptions
 from apache_beam.pvalue import AsDict, AsList, AsSingleton
 
@@ -37,12 +36,11 @@ from bert_jax.data.blocks import (
     cut_into_blocks,
     fingerprint,
 )
-from bert_jax.data.corpus import check_manifest
+from bert_jax.data.corpus import check_manifest, token_type
 from bert_jax.data.corpus_writer import (
     SHARD_TOKENS,
     Shard,
     begins_shard,
-    token_type,
     write_manifest,
 )
 from bert_jax.data.preparation import (
@@ -279,7 +277,7 @@ def _blocks(numbered: _NumberedPart) -> Iterator[Block]:
 
 
 class _Tokenize(beam.DoFn):
-    """The tokens of a block with its place and its source, as small as a corpus has them."""
+    """The tokens of a block with its place and its source."""
 
     def __init__(self, tokenizer_files: dict[str, bytes], scripts: frozenset[str], segmenter: str):
         self._tokenizer_files = tokenizer_files
@@ -292,18 +290,10 @@ class _Tokenize(beam.DoFn):
             for name, content in self._tokenizer_files.items():
                 (Path(folder) / name).write_bytes(content)
             self._tokenize = BlockTokenizer(Path(folder), self._scripts, self._segmenter)
-            self._dtype = token_type(load_tokenizer(folder).vocab_size)
 
     def process(self, block: Block) -> Iterator[tuple[_Position, int, Tokenized]]:
         """One block."""
-        tokenized = self._tokenize(block)
-        small = tokenized._replace(
-            ids=tokenized.ids.astype(self._dtype),
-            continues=np.packbits(tokenized.continues),
-            sentences=tokenized.sentences.astype(np.int32),
-            documents=tokenized.documents.astype(np.int32),
-        )
-        yield (block.part, block.number), block.source, small
+        yield (block.part, block.number), block.source, self._tokenize(block)
 
 
 def _size(found: tuple[_Position, int, Tokenized]) -> tuple[_Position, int]:
@@ -351,9 +341,8 @@ def _write_shard(
     number, blocks = found
     with TemporaryDirectory() as folder:
         shard = Shard(Path(folder), number, token_type(vocab_size))
-        for _, small in sorted(blocks, key=lambda block: block[0]):
-            bits = np.unpackbits(small.continues, count=len(small.ids))
-            shard.append(small._replace(continues=bits.astype(np.bool_)))
+        for _, tokenized in sorted(blocks, key=lambda block: block[0]):
+            shard.append(tokenized)
         entry = shard.finish()
         for name in entry["files"]:
             put(Path(folder) / name, f"{target}/{name}")

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import UInt, UInt8
 
+from bert_jax.data.corpus import pack_lengths, token_type
 from bert_jax.data.documents import Document
 from bert_jax.data.segmentation import SegmentingEncoder, load_segmenter
 from bert_jax.data.sentences import split_sentences
@@ -78,20 +79,20 @@ class Summary:
 
 
 class Tokenized(NamedTuple):
-    """A block in tokens.
+    """A block in tokens, as small as it is on disk, for it goes from one process to another.
 
     Attributes:
-      ids: token ids, without [CLS] and [SEP].
-      continues: whether a token continues the word of the one before it.
-      sentences: tokens of each sentence, none of them 0.
-      documents: sentences of each document, none of them 0.
+      ids: token ids, without [CLS] and [SEP]; of the type that `token_type` gives.
+      continues: in bits, whether a token continues the word of the one before it.
+      sentences: tokens of each sentence, see `pack_lengths`.
+      documents: sentences of each document, in the same way.
       summary: of the block.
     """
 
-    ids: Int[np.ndarray, " N"]
-    continues: Bool[np.ndarray, " N"]
-    sentences: Int[np.ndarray, " S"]
-    documents: Int[np.ndarray, " D"]
+    ids: UInt[np.ndarray, " N"]
+    continues: UInt8[np.ndarray, " bytes"]
+    sentences: UInt8[np.ndarray, " S"]
+    documents: UInt8[np.ndarray, " D"]
     summary: Summary
 
 
@@ -151,6 +152,7 @@ class BlockTokenizer:
         self._scripts = scripts
         loaded = load_tokenizer(tokenizer)
         self._unknown_id = loaded.unk_id
+        self._token_type = token_type(loaded.vocab_size)
         self._encoder = (
             SegmentingEncoder(loaded, load_segmenter(segmenter))
             if segmenter
@@ -183,9 +185,9 @@ class BlockTokenizer:
         )
         summary.lengths.update(length.bit_length() for length in tokens[tokens > 0].tolist())
         return Tokenized(
-            encoded.ids,
-            encoded.continues,
-            encoded.lengths[encoded.lengths > 0],
-            sentences[sentences > 0],
+            encoded.ids.astype(self._token_type),
+            np.packbits(encoded.continues),
+            pack_lengths(encoded.lengths[encoded.lengths > 0]),
+            pack_lengths(sentences[sentences > 0]),
             summary,
         )

@@ -150,6 +150,11 @@ class Corpus:
         return ids, continues
 
 
+def token_type(vocab_size: int) -> type[np.unsignedinteger]:
+    """The smallest type that holds every id."""
+    return np.uint16 if vocab_size <= 1 << 16 else np.uint32
+
+
 def pack_lengths(lengths: Int[np.ndarray, " N"]) -> UInt8[np.ndarray, " M"]:
     """Positive lengths in bytes: a length ends with the first byte that is not 255.
 

@@ -26,7 +26,7 @@ from bert_jax.data.blocks import (
     Tokenized,
     cut_into_blocks,
 )
-from bert_jax.data.corpus import FORMAT_VERSION, pack_lengths, sha256
+from bert_jax.data.corpus import FORMAT_VERSION, sha256, token_type
 from bert_jax.data.documents import Document
 from bert_jax.errors import UserError
 from bert_jax.tokenizers import Tokenizer
@@ -169,11 +169,6 @@ def begins_shard(num_tokens: int, in_shard: int, shard_tokens: int) -> bool:
     return num_tokens > 0 and in_shard >= shard_tokens
 
 
-def token_type(vocab_size: int) -> type[np.unsignedinteger]:
-    """The smallest type that holds every id."""
-    return np.uint16 if vocab_size <= 1 << 16 else np.uint32
-
-
 def write_manifest(
     folder: Path,
     recipe: dict[str, Any],
@@ -237,7 +232,7 @@ class Shard:
         for column in columns.values():
             column.open()
         self._columns = columns
-        self._bits = np.array(lengths.get("bits", []), np.bool_)  # that fill no byte yet
+        self._bits = np.array(lengths.get("bits", []), np.uint8)  # that fill no byte yet
         self._counts = Counter(lengths.get("counts", dict.fromkeys(_COUNTS, 0)))
 
     @property
@@ -248,9 +243,10 @@ class Shard:
     def append(self, tokenized: Tokenized) -> None:
         """Adds a block."""
         self._columns["tokens"].append(tokenized.ids)
-        self._columns["sentences"].append(pack_lengths(tokenized.sentences))
-        self._columns["documents"].append(pack_lengths(tokenized.documents))
-        bits = np.concatenate([self._bits, tokenized.continues])
+        self._columns["sentences"].append(tokenized.sentences)
+        self._columns["documents"].append(tokenized.documents)
+        new = np.unpackbits(tokenized.continues, count=len(tokenized.ids))
+        bits = np.concatenate([self._bits, new])
         whole = len(bits) // 8 * 8
         self._columns["continues"].append(np.packbits(bits[:whole]))
         self._bits = bits[whole:]

@@ -26,39 +26,29 @@ def map_in_order(
 ) -> Iterator[tuple[T, R]]:
     """Yields each thing with what the function makes of it.
 
-    This process takes the things one by one, gives them to the others, and works
-    itself when these have enough to do.
-
     Args:
       make: makes the function, once in each process; picklable.
-      things: picklable.
-      workers: processes, with this one. What is yielded does not depend on it.
+      things: picklable; taken in this process, a few ahead.
+      workers: processes beside this one, which deals out and collects; with 1 it does
+        everything itself. What is yielded does not depend on it.
 
     Raises:
       UserError: a process died; and whatever the function raises.
     """
-    function = make()
-    pending: deque[tuple[T, Future[R]]] = deque()
-    most_given = (workers - 1) * (1 + _AHEAD)
-    with closing(_Pool(make, workers - 1)) as pool:
+    if workers == 1:
+        function = make()
         for thing in things:
-            given = sum(not future.done() for _, future in pending)
-            if given < most_given:
-                pending.append((thing, pool.submit(thing)))
-            else:
-                pending.append((thing, _done(function(thing))))
-            # What others finish waits for the one before it, but not in any number.
-            while pending and (pending[0][1].done() or len(pending) > 2 * most_given):
+            yield thing, function(thing)
+        return
+    pending: deque[tuple[T, Future[R]]] = deque()
+    with closing(_Pool(make, workers)) as pool:
+        for thing in things:
+            pending.append((thing, pool.submit(thing)))
+            while pending and (pending[0][1].done() or len(pending) > workers * (1 + _AHEAD)):
                 first, future = pending.popleft()
                 yield first, pool.result(future)
         for first, future in pending:
             yield first, pool.result(future)
-
-
-def _done(value: R) -> Future[R]:
-    future: Future[R] = Future()
-    future.set_result(value)
-    return future
 
 
 class _Pool:
@@ -67,14 +57,13 @@ class _Pool:
     def __init__(self, make: Callable[[], Callable[[Any], Any]], size: int):
         # Spawned, not forked: JAX and TensorFlow have threads that a fork would cut off.
         context = get_context("spawn")
-        self._pool = ProcessPoolExecutor(size, context, _begin, (make,)) if size else None
+        self._pool = ProcessPoolExecutor(size, context, _begin, (make,))
 
     def submit(self, thing: Any) -> Future:
         """Submits, which may start a process: one that does not import the command's main module.
 
         They need nothing of it, and a command's is all of JAX.
         """
-        assert self._pool
         main = sys.modules["__main__"]
         sys.modules["__main__"] = ModuleType("__main__")
         try:
@@ -94,8 +83,7 @@ class _Pool:
 
     def close(self) -> None:
         """Ends the processes after what they do now."""
-        if self._pool:
-            self._pool.shutdown(cancel_futures=True)
+        self._pool.shutdown(cancel_futures=True)
 
 
 _function: Callable[[Any], Any]  # of a worker process

@@ -34,15 +34,8 @@ def failing_at(number: int) -> Callable[[int], int]:
 
 
 def dying() -> Callable[[int], None]:
-    """Ends every process but the test's own."""
-    test = os.environ["TEST_PROCESS"]
-
-    def end(_: int) -> None:
-        if str(os.getpid()) != test:
-            os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(0.05)
-
-    return end
+    """Ends its process."""
+    return lambda _: os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
@@ -50,14 +43,8 @@ def test_results_come_in_order(workers: int) -> None:
     found = list(map_in_order(partial(slowly, 0.01), range(100), workers=workers))
     assert [(thing, result[0]) for thing, result in found] == [(n, n * n) for n in range(100)]
     processes = {result[1] for _, result in found}
-    assert os.getpid() in processes
     assert len(processes) <= workers
-
-
-def test_others_do_most_of_it_where_there_is_much_to_do() -> None:
-    results = map_in_order(partial(slowly, 0.02), range(600), workers=2)
-    by_others = [result[1] != os.getpid() for _, result in results]
-    assert 100 < sum(by_others) < 500  # the other process starts in a second or two
+    assert (os.getpid() in processes) == (workers == 1)
 
 
 def test_things_are_taken_a_few_at_a_time() -> None:
@@ -79,10 +66,9 @@ def test_an_error_is_raised_here(workers: int) -> None:
         list(map_in_order(partial(failing_at, 30), range(60), workers=workers))
 
 
-def test_a_process_that_dies_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TEST_PROCESS", str(os.getpid()))
+def test_a_process_that_dies_is_told_of() -> None:
     with pytest.raises(UserError, match=r"a worker process died.* fewer --workers"):
-        list(map_in_order(dying, range(1000), workers=2))
+        list(map_in_order(dying, range(100), workers=2))
 
 
 def test_processes_end_with_a_parent_that_was_killed() -> None:
