@@ -41,25 +41,25 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(folder: Path, advice: str) -> Iterator[Path]:
+def locked(folder: Path, advice: str | None) -> Iterator[Path]:
     """Makes a folder, and keeps other processes out of it meanwhile.
 
     Args:
       folder: made if it is not there; a file `lock` stays in it.
-      advice: what to do if another process is in it, such as "wait for it".
+      advice: what to do if another process is in it, such as "wait for it"; None to wait.
 
     Yields:
       The file `lock`.
 
     Raises:
-      UserError: another process is in it.
+      UserError: another process is in it, and there is advice.
     """
     folder.mkdir(parents=True, exist_ok=True)
     # A file, because the locks of network file systems want one that is open for writing.
     path = folder / "lock"
     with path.open("w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | (fcntl.LOCK_NB if advice else 0))
         except BlockingIOError:
             raise UserError(f"{folder} is in use by another process; {advice}") from None
         yield path

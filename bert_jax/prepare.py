@@ -71,6 +71,8 @@ def main(arguments: list[str]) -> None:
     output = options.output or text.corpus
     if not output:
         raise UserError("where to? give --output FOLDER")
+    if options.export and is_remote(output):
+        raise UserError("--export writes to a folder of this machine; give --output one, or copy")
     console = Console(quiet=options.quiet)
 
     if options.beam is not None:

@@ -24,6 +24,11 @@ from bert_jax.tokenizers.scripts import is_in_scripts
 
 BLOCK_CHARACTERS = 1 << 20
 
+_COUNTS = (
+    *("documents", "sentences", "tokens", "unknown", "characters"),
+    *("empty", "duplicates", "other_scripts"),
+)
+
 
 class Block(NamedTuple):
     """Some documents of one part of a source, in order.
@@ -48,15 +53,16 @@ class Summary:
     """What was met in some text; those of two texts add up.
 
     Attributes:
-      counts: `documents`, `sentences`, `tokens`, `unknown` (tokens that are [UNK]),
-        `characters`, and of documents that were left out `empty`, `duplicates`
-        and `other_scripts`.
+      counts: the number of each; `unknown` are tokens that are [UNK], and `empty`,
+        `duplicates` and `other_scripts` documents that were left out.
       lengths: documents by the bit length of their number of tokens.
       words: by script, see `CorpusEncoder`.
       unknown_words: those of them with an [UNK].
     """
 
-    counts: Counter[str] = dataclasses.field(default_factory=Counter)
+    counts: Counter[str] = dataclasses.field(
+        default_factory=lambda: Counter(dict.fromkeys(_COUNTS, 0))
+    )
     lengths: Counter[int] = dataclasses.field(default_factory=Counter)
     words: Counter[str] = dataclasses.field(default_factory=Counter)
     unknown_words: Counter[str] = dataclasses.field(default_factory=Counter)

@@ -46,7 +46,6 @@ class Corpus:
     Attributes:
       manifest: the contents of `corpus.json`.
       hash: sha256 of `corpus.json`, which holds the hash of every shard.
-      sentences: the boundaries, over all shards.
     """
 
     def __init__(self, folder: Path, tokenizer: Tokenizer):
@@ -72,19 +71,26 @@ class Corpus:
 
         self._tokens = load("tokens")
         self._continues = load("continues")
+        self._lengths = load("sentences"), load("documents")
         self._shard_starts = np.cumsum([0, *map(len, self._tokens)])
-        self.sentences = Sentences(
-            offsets=_bounds(load("sentences")), documents=_bounds(load("documents"))
-        )
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             highest = max(pool.map(partial(np.max, initial=0), self._tokens))
         if highest >= tokenizer.vocab_size:
             raise UserError(f"{folder} holds ids outside the vocabulary; {_REMEDY}")
 
+    @cached_property
+    def sentences(self) -> Sentences:
+        """The boundaries, over all shards; 8 bytes of memory each."""
+        sentences, documents = self._lengths
+        return Sentences(
+            offsets=_bounds(sentences, self.manifest["sentences"]),
+            documents=_bounds(documents, self.num_documents),
+        )
+
     @property
     def num_documents(self) -> int:
         """All documents, trained on or not."""
-        return len(self.sentences.documents) - 1
+        return self.manifest["documents"]
 
     @property
     def num_tokens(self) -> int:
@@ -167,13 +173,15 @@ def pack_lengths(lengths: Int[np.ndarray, " N"]) -> UInt8[np.ndarray, " M"]:
     return packed
 
 
-def _bounds(packed: list[np.ndarray]) -> Int[np.ndarray, " bounds"]:
-    """Where things begin that have these lengths, and where the last one ends."""
-    bounds = [np.zeros(1, np.int64)]
+def _bounds(packed: list[np.ndarray], count: int) -> Int[np.ndarray, " bounds"]:
+    """Where so many things begin that have these lengths, and where the last one ends."""
+    bounds = np.zeros(count + 1, np.int64)
+    first = 0
     for part in packed:
-        if len(part):
-            bounds.append(bounds[-1][-1] + np.cumsum(part, dtype=np.int64)[part < 255])
-    return np.concatenate(bounds)
+        ends = np.cumsum(part, dtype=np.int64)[part < 255]
+        bounds[first + 1 : first + 1 + len(ends)] = bounds[first] + ends
+        first += len(ends)
+    return bounds
 
 
 def check_manifest(corpus: Path | str, manifest: dict[str, Any], tokenizer: Tokenizer) -> None:

@@ -74,17 +74,26 @@ def _local_files(pattern: str) -> list[File]:
 
 
 def _remote_files(pattern: str) -> list[File]:
-    with _explained(pattern):
-        try:
-            system, path = fsspec.url_to_fs(pattern)
-        except (ImportError, ValueError) as error:  # no driver installed, or none known
-            raise UserError(f"{pattern!r} cannot be read: {error}") from None
+    with explained(pattern):
+        system, path = system_of(pattern)
         found = system.glob(path, detail=True)
     return [
         File(system, name, found[name]["size"] or system.size(name) or 0)
         for name in sorted(found, key=PurePosixPath)
         if found[name]["type"] == "file"
     ]
+
+
+def system_of(address: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """What can read an address, and the path of it there.
+
+    Raises:
+      UserError: nothing can.
+    """
+    try:
+        return fsspec.url_to_fs(address)
+    except (ImportError, ValueError) as error:  # no driver installed, or none known
+        raise UserError(f"{address!r} cannot be read: {error}") from None
 
 
 def file_at(path: Path) -> File:
@@ -114,7 +123,7 @@ def lines_of(file: File, on_bytes: OnBytes) -> Iterator[str]:
     """
     decoded = 0
     packing = _PACKINGS.get(PurePosixPath(file.path).suffix)
-    with _explained(str(file)):
+    with explained(str(file)):
         opened = file.system.open(file.path, "rb")
     raw: io.BufferedReader = io.BufferedReader(_Raw(opened, str(file), on_bytes), _BUFFER_BYTES)
     with raw:
@@ -149,7 +158,7 @@ class _Raw(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        with _explained(self._name):
+        with explained(self._name):
             count = self._opened.readinto(buffer)
         self._on_bytes(count)
         return count
@@ -160,7 +169,7 @@ class _Raw(io.RawIOBase):
 
 
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
+def explained(name: str) -> Iterator[None]:
     """Says of which file an error is: drivers raise all kinds, few of them with a name."""
     try:
         yield

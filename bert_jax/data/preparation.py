@@ -214,7 +214,7 @@ def _write(
             make, blocks, workers=workers or _num_workers(sum(num_bytes))
         ):
             summary = tokenized.summary
-            if not writer.summaries[block.source].counts:  # a sample of each source, early
+            if not writer.summaries[block.source].counts["tokens"]:  # the first of its source
                 for warning in warnings_of(tokenizer, summary.words, summary.unknown_words):
                     console.warn(warning)
             writer.append(block, tokenized)

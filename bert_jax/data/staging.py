@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
 from bert_jax.atomic import locked, new_folder
 from bert_jax.console import Console
+from bert_jax.data.files import explained, system_of
 from bert_jax.errors import UserError
 
 _MANIFEST = "corpus.json"
@@ -21,9 +20,14 @@ def is_remote(path: str) -> bool:
 
 
 def exists(corpus: str) -> bool:
-    """Whether there is a whole corpus at the address."""
-    files, root = _open(corpus)
-    return files.exists(f"{root}/{_MANIFEST}")
+    """Whether there is a whole corpus at the address.
+
+    Raises:
+      UserError: the address cannot be reached.
+    """
+    files, root = system_of(corpus)
+    with explained(corpus):
+        return files.exists(f"{root}/{_MANIFEST}")
 
 
 def described(corpus: str) -> tuple[dict[str, Any], int]:
@@ -35,7 +39,7 @@ def described(corpus: str) -> tuple[dict[str, Any], int]:
     Raises:
       UserError: a file that the manifest names is not there.
     """
-    files, root = _open(corpus)
+    files, root = system_of(corpus)
     files.invalidate_cache()  # others have written since
     manifest = json.loads(files.cat_file(f"{root}/{_MANIFEST}"))
     sizes = {
@@ -67,21 +71,21 @@ def staged(corpus: str, staging: Path, console: Console) -> Path:
       console: shows progress.
 
     Raises:
-      UserError: there is no corpus at the address, or another process copies it.
+      UserError: there is no corpus at the address.
     """
     if not is_remote(corpus):
         return Path(corpus).expanduser()
-    files, root = _open(corpus)
-    try:
-        manifest = files.cat_file(f"{root}/{_MANIFEST}")
-    except FileNotFoundError:
+    files, root = system_of(corpus)
+    if not exists(corpus):
         raise UserError(
             f"{corpus} holds no corpus ({_MANIFEST} is missing); make it there: "
             f"python -m bert_jax.prepare --output {corpus}"
-        ) from None
+        )
+    manifest = files.cat_file(f"{root}/{_MANIFEST}")
     folder = staging.expanduser() / f"corpus-{hashlib.sha256(manifest).hexdigest()[:16]}"
     if not folder.exists():
-        with locked(folder.with_name(folder.name + ".lock"), "wait for it"):
+        # Of several processes on this machine one copies, and the others wait.
+        with locked(folder.with_name(folder.name + ".lock"), None):
             if not folder.exists():
                 _copy(corpus, folder, console)
     return folder
@@ -89,7 +93,7 @@ def staged(corpus: str, staging: Path, console: Console) -> Path:
 
 def _copy(corpus: str, folder: Path, console: Console) -> None:
     """Copies the corpus and its tokenizer, but nothing that was put beside them."""
-    files, root = _open(corpus)
+    files, root = system_of(corpus)
     sizes = {
         path: info["size"]
         for path, info in files.find(root, detail=True).items()
@@ -115,7 +119,7 @@ def publish(folder: Path, corpus: str, console: Console) -> None:
     Raises:
       UserError: there is another corpus.
     """
-    files, root = _open(corpus)
+    files, root = system_of(corpus)
     manifest = (folder / _MANIFEST).read_bytes()
     if files.exists(f"{root}/{_MANIFEST}"):
         if json.loads(files.cat_file(f"{root}/{_MANIFEST}")) != json.loads(manifest):
@@ -131,17 +135,13 @@ def publish(folder: Path, corpus: str, console: Console) -> None:
 
 def remove_unfinished(corpus: str) -> None:
     """Removes the tokenizer and the shards at an address where there is no whole corpus."""
-    files, root = _open(corpus)
+    files, root = system_of(corpus)
     for path in [*files.glob(f"{root}/*.npy"), *files.glob(f"{root}/tokenizer/*")]:
         files.rm_file(path)
 
 
 def put(path: Path, address: str) -> None:
     """Copies a file to a path or an address; folders are made, what is there is replaced."""
-    files, target = _open(address)
+    files, target = system_of(address)
     files.makedirs(target.rpartition("/")[0], exist_ok=True)
     files.put_file(str(path), target)
-
-
-def _open(address: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    return fsspec.core.url_to_fs(address)

@@ -1,6 +1,9 @@
 """Corpora at an address: published whole, copied here once."""
 
+import importlib.util
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
@@ -117,12 +120,22 @@ def test_an_address_without_a_corpus_is_refused(tmp_path: Path) -> None:
         staged(ADDRESS, tmp_path, QUIET)
 
 
-def test_two_processes_do_not_copy_at_once(corpus: Path, tmp_path: Path) -> None:
+def test_of_several_processes_one_copies_and_the_others_wait(corpus: Path, tmp_path: Path) -> None:
     publish(corpus, ADDRESS, QUIET)
     copy = staged(ADDRESS, tmp_path / "staging", QUIET)
     copy.rename(tmp_path / "elsewhere")
-    with (
-        locked(copy.with_name(copy.name + ".lock"), ""),
-        pytest.raises(UserError, match="is in use by another process; wait for it"),
-    ):
-        staged(ADDRESS, tmp_path / "staging", QUIET)
+    with ThreadPoolExecutor() as pool:
+        with locked(copy.with_name(copy.name + ".lock"), ""):
+            waiting = pool.submit(staged, ADDRESS, tmp_path / "staging", QUIET)
+            time.sleep(0.3)
+            assert not waiting.done()
+            (tmp_path / "elsewhere").rename(copy)
+        assert waiting.result() == copy
+
+
+@pytest.mark.parametrize("address", ["gs://bucket/corpus", "nothing://bucket/corpus"])
+def test_an_address_without_a_driver_is_refused(tmp_path: Path, address: str) -> None:
+    if address.startswith("gs:") and importlib.util.find_spec("gcsfs"):
+        pytest.skip("its driver is installed")
+    with pytest.raises(UserError, match=rf"{address}' cannot be read: "):
+        staged(address, tmp_path, QUIET)

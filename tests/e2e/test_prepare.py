@@ -65,14 +65,13 @@ def test_killed_at_any_time_it_goes_on(
 ) -> None:
     folder = tmp_path / "corpus"
     command = prepare(shell, large, folder, "--workers", str(workers))
-    for seconds in (1.5, 2.5, 3.5):
+    for seconds in (1.0, 1.5, 2.0):
         process = shell.start(command)
         time.sleep(seconds)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        if process.returncode == 0:  # it was faster
+        if folder.exists():  # it was faster
             break
-        assert not folder.exists()
     shell.run(command)
     assert open_corpus(folder).hash == undisturbed.hash
 
@@ -151,6 +150,12 @@ def test_examples_are_exported(shell, text: Path, tmp_path: Path) -> None:  # ty
         (["--config.data.segmenter=nothing:cut"], "data.segmenter 'nothing:cut' cannot be import"),
         (["--config.tokenizer.path=/nowhere"], "/nowhere"),
         (["--dupe-factor", "x"], "invalid int value"),
+        (
+            ["--export=tfrecord", "--output=memory://a/b"],
+            "--export writes to a folder",
+        ),
+        (["--output=gs://bucket/corpus"], "gcsfs"),
+        (["--beam=--runner=DirectRunner", "--workers=2"], "--workers is of this machine alone"),
     ],
 )
 def test_mistakes_are_told_in_a_line(
