@@ -15,7 +15,9 @@ from bert_jax.console import Console, duration, figure, size
 from bert_jax.data.batches import Batches
 from bert_jax.data.readable import LEGEND, examples
 from bert_jax.data.sources import mixture
+from bert_jax.data.staging import described
 from bert_jax.data.statistics import Statistics, measure
+from bert_jax.errors import UserError
 from bert_jax.recipe import Parts, Recipe, build, epochs_of, parse_run, prepare_batches
 from bert_jax.tokenizers.coverage import LEAST_WORDS, UNKNOWN_SHARE_TO_WARN
 from bert_jax.training.memory import step_memory
@@ -48,6 +50,11 @@ def check(
     parts = build(recipe, run, console)
     batches = prepare_batches(recipe, parts, run, console)
     statistics = measure(batches, num_tokens=_SAMPLE_TOKENS)
+    if not statistics.predictions:
+        raise UserError(
+            "nothing is masked: no word is as short as its row's budget; raise masking.rate, or "
+            "set masking.whole_word=False"
+        )
     _show_corpus(console, batches, parts.corpus)
     _show_scripts(console, batches)
     _show_statistics(console, batches, statistics)
@@ -60,7 +67,7 @@ def check(
 def _show_corpus(console: Console, batches: Batches, folder: Path) -> None:
     corpus = batches.corpus
     held_out = len(corpus.held_out_documents)
-    on_disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    _, on_disk = described(str(folder))
     console.table(
         "corpus",
         [

@@ -3,6 +3,7 @@
 python -m bert_jax.evaluate --model runs/tiny
 """
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -31,6 +32,9 @@ def main(arguments: list[str]) -> None:
         example="python -m bert_jax.evaluate --model runs/tiny",
     )
     parser.add_argument("--model", required=True, type=Path, metavar="RUN", help="run folder")
+    parser.add_argument(
+        "--corpus", metavar="FOLDER", help="where the corpus lies now, if not where it was"
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args(arguments)
 
@@ -38,7 +42,10 @@ def main(arguments: list[str]) -> None:
     config = run.read()["config"]
     bert = load(options.model)
     console = Console()
-    corpus = Corpus(corpus_of(run, Text(**config["data"]), console), bert.tokenizer)
+    text = Text(**config["data"])
+    if options.corpus:
+        text = dataclasses.replace(text, corpus=options.corpus)
+    corpus = Corpus(corpus_of(run, text, console), bert.tokenizer)
     pairs = Pairs(**config["pairs"])
     batches = held_out_batches(corpus, bert.tokenizer, pairs=pairs, batch_size=config["batch_size"])
     if batches is None:

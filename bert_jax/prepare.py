@@ -19,6 +19,7 @@ from bert_jax.errors import UserError
 from bert_jax.tokenizers import Tokenizer
 
 _BAR = 40  # characters of the longest bar of the histogram
+_EXPORTED_ROWS = 256  # made at a time
 
 
 def main(arguments: list[str]) -> None:
@@ -80,15 +81,17 @@ def main(arguments: list[str]) -> None:
         _load_beam(debug=options.debug)(output, text, vocabulary, options.beam, console)
         _report(console, output, output, existed=existed)
         return
-    folder = _local(output, text, console)
-    existed = (folder / "corpus.json").exists()
+    existed = exists(output)
+    staging = Path(text.staging)
+    folder = staged(output, staging, console) if existed else workplace(output, staging)
+    export = _Export(config, folder, options.dupe_factor) if options.export else None
     tokenizer, corpus = prepare(folder, text, vocabulary, console, workers=options.workers)
     _report(console, output, str(folder), existed=existed)
-    if options.export:
-        epochs = options.dupe_factor
-        name = _export(folder, config, corpus, tokenizer, console, epochs=epochs)
-        console.say(f"exported to {output}/{name}")
-    if is_remote(output):
+    if not corpus.num_tokens:
+        console.warn("the corpus is empty: its text holds no sentence")
+    if export:
+        export.write(corpus, tokenizer, text, console)
+    if is_remote(output) and not existed:
         publish(folder, output, console)
 
 
@@ -98,43 +101,50 @@ def _section(config: dict[str, Any], name: str, kind: Any) -> Any:
     return kind(**config[name])
 
 
-def _export(
-    folder: Path,
-    config: dict[str, Any],
-    corpus: Corpus,
-    tokenizer: Tokenizer,
-    console: Console,
-    *,
-    epochs: int,
-) -> str:
-    """Writes what a run with this config would train on; returns the name of the folder."""
-    # What is compiled and TensorFlow take seconds to load, and nothing else here needs them.
-    from bert_jax.data.batches import Batches
-    from bert_jax.data.export import export_tfrecord
-    from bert_jax.data.masking import Masking
-    from bert_jax.data.pairs import Pairs
+class _Export:
+    """Writes what a run with a config would train on, beside the corpus."""
 
-    sources = mixture(config["data"]["source"])
-    batches = Batches(
-        corpus,
-        tokenizer,
-        pairs=_section(config, "pairs", Pairs),
-        masking=_section(config, "masking", Masking),
-        batch_size=config["batch_size"],
-        seed=config["seed"],
-        documents=corpus.train_documents_of([item.source for item in sources]),
-        weights=[item.weight for item in sources],
-    )
-    name = f"tfrecord-{batches.pairs.seq_len}"
-    export_tfrecord(folder / name, batches, epochs=epochs, console=console)
-    return name
+    def __init__(self, config: dict[str, Any], folder: Path, epochs: int):
+        """Checks what can be checked before the corpus is made.
 
+        Raises:
+          UserError: pairs or masks that cannot be, no epochs, or a folder that exists.
+        """
+        # What is compiled takes a second to load, and nothing else here needs it.
+        from bert_jax.data.masking import Masking
+        from bert_jax.data.pairs import Pairs
 
-def _local(output: str, text: Text, console: Console) -> Path:
-    """Where to prepare what goes to `output`; a copy of it if it is remote and there."""
-    if is_remote(output) and exists(output):
-        return staged(output, Path(text.staging), console)
-    return workplace(output, Path(text.staging))
+        self._pairs = _section(config, "pairs", Pairs)
+        self._masking = _section(config, "masking", Masking)
+        self._seed = config["seed"]
+        self._epochs = epochs
+        self._folder = folder / f"tfrecord-{self._pairs.seq_len}"
+        if epochs < 1:
+            raise UserError(f"--dupe-factor is {epochs}; it must be at least 1")
+        if self._folder.exists():
+            raise UserError(f"{self._folder} exists; remove it to export again")
+
+    def write(self, corpus: Corpus, tokenizer: Tokenizer, text: Text, console: Console) -> None:
+        """Writes the files."""
+        from bert_jax.data.batches import Batches
+        from bert_jax.data.export import export_tfrecord
+
+        batches = Batches(
+            corpus,
+            tokenizer,
+            pairs=self._pairs,
+            masking=self._masking,
+            batch_size=_EXPORTED_ROWS,
+            seed=self._seed,
+            documents=corpus.train_documents_of(text.names),
+            weights=[item.weight for item in mixture(text.source)],
+        )
+        count = export_tfrecord(self._folder, batches, epochs=self._epochs, console=console)
+        predictions = self._masking.max_predictions(self._pairs.seq_len)
+        console.say(
+            f"exported {count:,} examples to {self._folder}; read them with max_seq_length "
+            f"{self._pairs.seq_len}, max_predictions_per_seq {predictions}"
+        )
 
 
 def _load_beam(*, debug: bool) -> Callable[..., None]:

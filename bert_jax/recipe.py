@@ -138,7 +138,7 @@ def build(recipe: Recipe, run: RunFolder, console: Console) -> Parts:
     optimizer = make_optimizer(schedule, **recipe.optimizer)
     corpus = corpus_of(run, text, console)
     vocabulary = Vocabulary(**recipe.tokenizer)
-    if text.corpus and corpus.exists() and not vocabulary.path:
+    if text.corpus and (corpus / "corpus.json").exists() and not vocabulary.path:
         vocabulary = dataclasses.replace(vocabulary, path=str(corpus / "tokenizer"))
     model = BertForPreTraining(BertConfig(vocab_size=vocabulary.size, **recipe.model))
     if pairs.seq_len > model.config.max_positions:
@@ -164,6 +164,8 @@ def prepare_batches(recipe: Recipe, parts: Parts, run: RunFolder, console: Conso
     """
     text, vocabulary = parts.text, parts.vocabulary
     if not parts.corpus.exists():
+        if text.corpus and run.is_trained:
+            raise UserError(f"{parts.corpus} is not there; say where it is by data.corpus")
         text.open()
     for change in run.claim(dataclasses.asdict(recipe)):
         console.say(f"changed since the run began: {change}")
@@ -173,7 +175,6 @@ def prepare_batches(recipe: Recipe, parts: Parts, run: RunFolder, console: Conso
     if not run.tokenizer.exists():
         tokenizer.save(run.tokenizer)
     run.record_hashes(tokenizer_hash=tokenizer.hash, corpus_hash=corpus.hash)
-    sources = mixture(text.source)
     try:
         return Batches(
             corpus,
@@ -182,8 +183,8 @@ def prepare_batches(recipe: Recipe, parts: Parts, run: RunFolder, console: Conso
             masking=parts.masking,
             batch_size=recipe.batch_size,
             seed=recipe.seed,
-            documents=corpus.train_documents_of([item.source for item in sources]),
-            weights=[item.weight for item in sources],
+            documents=corpus.train_documents_of(text.names),
+            weights=[item.weight for item in mixture(text.source)],
         )
     except UserError:  # the text will be changed, so what was made of it must be made again
         if not run.is_trained:

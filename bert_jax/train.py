@@ -84,7 +84,8 @@ def train(recipe: Recipe, run: RunFolder, console: Console, interruption: _Inter
 
     # Build what needs no text; then text to tokens, once, and tokens to batches, by number.
     parts = build(recipe, run, console)
-    _, _, rows, pairs, masking, schedule, optimizer, _, model = parts
+    rows, pairs, masking, model = parts.rows, parts.pairs, parts.masking, parts.model
+    schedule, optimizer = parts.schedule, parts.optimizer
     batches = prepare_batches(recipe, parts, run, console)
     corpus, tokenizer = batches.corpus, batches.tokenizer
     held_out = held_out_batches(corpus, tokenizer, pairs=pairs, batch_size=recipe.batch_size)

@@ -138,7 +138,7 @@ def prepare_with_beam(
 
     folder = workplace(output, Path(text.staging)).absolute()
     if not is_remote(output):
-        make_once(folder, build, vocabulary)
+        make_once(folder, build, text, vocabulary)
         return
     with locked(building_of(folder), LOCKED) as lock:
         if not exists(output):

@@ -58,6 +58,7 @@ class Corpus:
         manifest = folder / "corpus.json"
         if not manifest.is_file():
             raise UserError(f"{folder} holds no corpus (corpus.json is missing)")
+        self._folder = folder
         self.hash = sha256(manifest)
         try:
             self.manifest = json.loads(manifest.read_text())
@@ -99,14 +100,16 @@ class Corpus:
 
     @cached_property
     def held_out_documents(self) -> Int[np.ndarray, " H"]:
-        """Every 20th document; the last two where that gives fewer, if two remain to train on.
+        """Of each source, every 20th document; the last two where that gives fewer.
 
-        Two, because a random second sentence comes from another document.
+        Two, because a random second sentence comes from another document; none if
+        two would not remain to train on.
         """
-        count = self.num_documents
-        if count >= 2 * HELD_OUT_EVERY:
-            return np.arange(HELD_OUT_EVERY - 1, count, HELD_OUT_EVERY)
-        return np.arange(count - 2, count) if count >= 4 else np.arange(0)
+        counts = [entry["documents"] for entry in self.manifest["sources"]]
+        firsts = np.cumsum([0, *counts])
+        return np.concatenate(
+            [first + _held_out(count) for first, count in zip(firsts, counts, strict=False)]
+        )
 
     @cached_property
     def train_documents(self) -> Int[np.ndarray, " D"]:
@@ -114,20 +117,20 @@ class Corpus:
         return np.setdiff1d(np.arange(self.num_documents), self.held_out_documents)
 
     def train_documents_of(self, sources: Sequence[str]) -> list[Int[np.ndarray, " D"]]:
-        """Those of each source of a mixture; a single one is taken for all of the corpus.
+        """Those of each of some sources; all, if the only one is an empty name.
 
         Raises:
           UserError: it was prepared from others.
         """
-        if len(sources) == 1:
+        if list(sources) == [""]:
             return [self.train_documents]
         entries = self.manifest["sources"]
         names = [entry["source"] for entry in entries]
         ends = np.cumsum([0, *(entry["documents"] for entry in entries)])
         if missing := sorted(set(sources).difference(names)):
             raise UserError(
-                f"the corpus was not prepared from {missing[0]!r} but from {', '.join(names)}; "
-                "name these in data.source, or another data.corpus"
+                f"{self._folder} was not prepared from {missing[0]!r} but from {', '.join(names)}; "
+                "name these in data.source, or nothing for all of it, or another data.corpus"
             )
         places = np.searchsorted(self.train_documents, ends)
         return [
@@ -159,6 +162,12 @@ class Corpus:
 def token_type(vocab_size: int) -> type[np.unsignedinteger]:
     """The smallest type that holds every id."""
     return np.uint16 if vocab_size <= 1 << 16 else np.uint32
+
+
+def _held_out(count: int) -> Int[np.ndarray, " H"]:
+    if count >= 2 * HELD_OUT_EVERY:
+        return np.arange(HELD_OUT_EVERY - 1, count, HELD_OUT_EVERY)
+    return np.arange(count - 2, count) if count >= 4 else np.arange(0)
 
 
 def pack_lengths(lengths: Int[np.ndarray, " N"]) -> UInt8[np.ndarray, " M"]:
@@ -204,7 +213,7 @@ def check_manifest(corpus: Path | str, manifest: dict[str, Any], tokenizer: Toke
     if manifest["tokenizer_hash"] != tokenizer.hash:
         raise UserError(
             f"{corpus} was made with tokenizer {manifest['tokenizer_hash'][:12]}, the run has "
-            f"{tokenizer.hash[:12]}; {_REMEDY}"
+            f"{tokenizer.hash[:12]}; name its own by tokenizer.path, or another corpus"
         )
 
 

@@ -33,7 +33,7 @@ from bert_jax.tokenizers import Tokenizer
 
 SHARD_TOKENS = 1 << 27  # 256 MiB of uint16: large enough to stream, small enough to copy
 
-_FLUSH_SECONDS = 10.0  # what a kill may cost
+_FLUSH_SECONDS = 2.0  # what a kill may cost
 _HEADER_BYTES = 128  # of an .npy file with one dimension, however long
 PROGRESS = "progress.json"
 ARRAYS = ("tokens", "continues", "sentences", "documents")
@@ -70,7 +70,10 @@ def write_corpus(
         with closing(writer):
             for block in cut_into_blocks(documents, block_characters=block_characters):
                 writer.append(block, tokenize(block))
-            writer.finish({"tokenizer_hash": tokenizer.hash, "vocab_size": vocab_size})
+            recipe = {"deduplicate": False, "scripts_kept": "", "segmenter": ""}
+            hash_and_size = {"tokenizer_hash": tokenizer.hash, "vocab_size": vocab_size}
+            writer.finish(hash_and_size | recipe)
+        (building / PROGRESS).unlink(missing_ok=True)
 
 
 class CorpusWriter:
@@ -141,7 +144,6 @@ class CorpusWriter:
         self._shards.append(self._shard.finish())
         sources = zip(self._sources, self.summaries, strict=True)
         write_manifest(self.building, recipe, dict(sources), self._shards)
-        (self.building / PROGRESS).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Closes the files, as they are."""

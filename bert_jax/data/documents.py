@@ -20,7 +20,11 @@ class Part(Protocol):
 
     @property
     def num_bytes(self) -> int:
-        """Size on disk, for a progress bar."""
+        """Size on disk, for a progress bar; 0 if it is not known."""
+
+    @property
+    def version(self) -> str:
+        """Changes when the text does, as far as can be told without reading it."""
 
     def documents(self, on_bytes: OnBytes = ...) -> Iterator[Document]:
         """All documents; `on_bytes` is told how many more bytes were read."""

@@ -1,8 +1,10 @@
 """The lines of text files, packed and remote ones too; what is wrong is said in one line."""
 
+import errno
 import glob
 import gzip
 import io
+import os
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -35,11 +37,13 @@ class File:
       system: where it lies, with what is needed to reach it.
       path: its name there.
       num_bytes: its size, packed; 0 if the server does not tell.
+      version: what the system says of when or what was written.
     """
 
     system: fsspec.AbstractFileSystem
     path: str
     num_bytes: int
+    version: str
 
     def __str__(self) -> str:
         is_local = isinstance(self.system, LocalFileSystem)
@@ -69,7 +73,7 @@ def find_files(pattern: str) -> list[File]:
 
 def _local_files(pattern: str) -> list[File]:
     """By Python's `glob`: that of fsspec takes hidden files too and follows no links."""
-    matches = glob.glob(str(Path(pattern).expanduser()), recursive=True)
+    matches = glob.glob(str(local(pattern)), recursive=True)
     return [file_at(path) for path in sorted(map(Path, matches)) if path.is_file()]
 
 
@@ -78,18 +82,25 @@ def _remote_files(pattern: str) -> list[File]:
         system, path = system_of(pattern)
         found = system.glob(path, detail=True)
     return [
-        File(system, name, found[name]["size"] or system.size(name) or 0)
+        File(system, name, found[name]["size"] or system.size(name) or 0, _version(found[name]))
         for name in sorted(found, key=PurePosixPath)
         if found[name]["type"] == "file"
     ]
 
 
+def local(path: str | Path) -> Path:
+    """A path of this machine; a leading ~ is the home folder, if there is one."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # Path.expanduser raises if there is none
+
+
 def system_of(address: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """What can read an address, and the path of it there.
+    """What can read a path or an address, and the path of it there.
 
     Raises:
       UserError: nothing can.
     """
+    if "://" not in address:
+        return LocalFileSystem(), str(local(address).absolute())
     try:
         return fsspec.url_to_fs(address)
     except (ImportError, ValueError) as error:  # no driver installed, or none known
@@ -104,7 +115,13 @@ def file_at(path: Path) -> File:
     """
     if not path.is_file():
         raise UserError(f"{path} is no file")
-    return File(LocalFileSystem(), str(path), path.stat().st_size)
+    status = path.stat()
+    return File(LocalFileSystem(), str(path), status.st_size, str(status.st_mtime_ns))
+
+
+def _version(info: dict[str, Any]) -> str:
+    """Drivers name it in different ways."""
+    return str([info.get(key) for key in ("etag", "ETag", "generation", "mtime", "LastModified")])
 
 
 def lines_of(file: File, on_bytes: OnBytes) -> Iterator[str]:
@@ -176,6 +193,8 @@ def explained(name: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # the disk here is full
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         hint = "; check the network and your access" if "://" in name else ""
         raise UserError(f"{name} cannot be read: {' '.join(reason.split())[:200]}{hint}") from None

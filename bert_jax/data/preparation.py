@@ -35,7 +35,7 @@ class Text:
     """What a run reads.
 
     Attributes:
-      source: see `open_source` and `mixture`.
+      source: see `open_source` and `mixture`; empty for all of what `corpus` holds.
       corpus: folder of a corpus that several runs share, made if it is not there; or
         the address of one, such as gs://bucket/corpus; empty for one in the run folder.
       staging: folder that a corpus with an address is copied to, once.
@@ -54,16 +54,21 @@ class Text:
     def __post_init__(self) -> None:
         parse_scripts(self.scripts)
         mixture(self.source)
-        if self.segmenter:
-            load_segmenter(self.segmenter)
+
+    @property
+    def names(self) -> list[str]:
+        """The sources of its mixture."""
+        return [item.source for item in mixture(self.source)]
 
     def open(self) -> list[Source]:
-        """The sources of its mixture.
+        """The sources, ready to be read.
 
         Raises:
-          UserError: one cannot be read.
+          UserError: one cannot be, or there is no such segmenter.
         """
-        return [open_source(item.source) for item in mixture(self.source)]
+        if self.segmenter:
+            load_segmenter(self.segmenter)
+        return list(map(open_source, self.names))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,20 +118,22 @@ def prepare(
 
     def build(building: Path) -> None:
         sources, tokenizer = begin(building, text, vocabulary, console, shard_tokens=shard_tokens)
-        write = partial(_write, workers=workers, shard_tokens=shard_tokens)
-        write(building, text, sources, tokenizer, console)
+        _write(
+            building, text, sources, tokenizer, console, workers=workers, shard_tokens=shard_tokens
+        )
 
-    return make_once(folder, build, vocabulary)
+    return make_once(folder, build, text, vocabulary)
 
 
 def make_once(
-    folder: Path, build: Callable[[Path], None], vocabulary: Vocabulary
+    folder: Path, build: Callable[[Path], None], text: Text, vocabulary: Vocabulary
 ) -> tuple[Tokenizer, Corpus]:
     """The corpus in `folder` and its tokenizer, made by `build` if they are not there.
 
     Args:
       folder: corpus folder, read or made.
       build: fills the folder it is given, which becomes `folder` only then.
+      text: as in `prepare`.
       vocabulary: as in `prepare`.
 
     Raises:
@@ -134,15 +141,31 @@ def make_once(
     """
     if not _is_there(folder):
         with locked(building_of(folder), LOCKED) as lock:
-            if not _is_there(folder):  # another process may have made it meanwhile
-                build(lock.parent)
-                (lock.parent / _JOB).unlink()
-                lock.unlink()
+            if _is_there(folder):  # another process has made it meanwhile
+                shutil.rmtree(lock.parent)
+            else:
+                try:
+                    build(lock.parent)
+                except BaseException:
+                    if list(lock.parent.iterdir()) == [lock]:
+                        shutil.rmtree(lock.parent)  # nothing to go on with
+                    raise
+                # First of all, so that a kill here loses nothing, nor lets others in.
                 lock.parent.rename(folder)
+                for name in (lock.name, _JOB, PROGRESS):
+                    (folder / name).unlink(missing_ok=True)
     if not (folder / "tokenizer").exists():
         raise UserError(f"{folder} exists, but holds no corpus; remove it or choose another folder")
     tokenizer = load_tokenizer(vocabulary.path or folder / "tokenizer")
-    return tokenizer, Corpus(folder, tokenizer)
+    corpus = Corpus(folder, tokenizer)
+    corpus.train_documents_of(text.names)  # which checks the sources
+    made, asked = corpus.manifest, recipe_of(text, tokenizer)
+    if differing := [name for name in asked if made[name] != asked[name]]:
+        listed = ", ".join(f"{name} {made[name]!r}, not {asked[name]!r}" for name in differing)
+        raise UserError(
+            f"{folder} was prepared with {listed}; ask for the same, or name another folder"
+        )
+    return tokenizer, corpus
 
 
 def _is_there(folder: Path) -> bool:
@@ -211,7 +234,7 @@ def _write(
     ):
         blocks = _blocks(sources, text, writer.position, bar.update)
         for block, tokenized in map_in_order(
-            make, blocks, workers=workers or _num_workers(sum(num_bytes))
+            make, blocks, workers=workers or _num_workers(num_bytes)
         ):
             summary = tokenized.summary
             if not writer.summaries[block.source].counts["tokens"]:  # the first of its source
@@ -221,9 +244,10 @@ def _write(
         writer.finish(recipe_of(text, tokenizer))
 
 
-def _num_workers(num_bytes: int) -> int:
+def _num_workers(num_bytes: Sequence[int]) -> int:
     """A process for each core, but none that would hardly find something to do."""
-    return min(os.cpu_count() or 1, 1 + num_bytes // (1 << 24))
+    cores = os.cpu_count() or 1
+    return min(cores, 1 + sum(num_bytes) // (1 << 24)) if all(num_bytes) else cores
 
 
 def _blocks(
@@ -258,8 +282,8 @@ def _claim(
             "format_version": FORMAT_VERSION,
             "block_characters": BLOCK_CHARACTERS,
             "shard_tokens": shard_tokens,
-            "text": {**dataclasses.asdict(text), "corpus": "", "staging": ""},
-            "sources": [[part.num_bytes for part in source.parts] for source in sources],
+            "recipe": [text.deduplicate, text.scripts, text.segmenter],
+            "sources": {source.name: [part.version for part in source.parts] for source in sources},
             "vocabulary": dataclasses.asdict(vocabulary),
             "tokenizer_hash": load_tokenizer(vocabulary.path).hash if vocabulary.path else "",
         }

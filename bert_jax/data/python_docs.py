@@ -1,6 +1,7 @@
 """Python's own documentation as a corpus that every machine has."""
 
 import ast
+import platform
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ class PythonDocs:
             if not self.SKIPPED.intersection(path.relative_to(library).parts)
         )
         self.num_bytes = sum(path.stat().st_size for path in self.paths)
+        self.version = f"Python {platform.python_version()}, {self.num_bytes} bytes"
 
     def documents(self, on_bytes: OnBytes = lambda _: None) -> Iterator[Document]:
         """One document at a time."""

@@ -24,7 +24,7 @@ def load_segmenter(name: str) -> Segmenter:
     module, _, attribute = name.partition(":")
     try:
         segmenter = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # of any class, raised by the module
         raise UserError(
             f"data.segmenter {name!r} cannot be imported ({error}); write MODULE:FUNCTION of an "
             "installed package or of a file in this folder, such as jieba:cut"
@@ -55,8 +55,9 @@ class SegmentingEncoder:
         split = self._tokenizer.runtime.split(sentences, keep_specials=False)
         for sentence, pieces in zip(sentences, split, strict=True):
             starts = self._starts(sentence)
-            begins = [start for start, _ in pieces.offsets]
-            # A piece is of the last word that begins no later.
+            # A piece is of the last word that begins no later. With some vocabularies it holds the
+            # space before its word, or is that space.
+            begins = [_first_letter(sentence, start) for start, _ in pieces.offsets]
             word_ids = np.searchsorted(starts, begins, side="right")
             ids += pieces.ids
             continues += (np.diff(word_ids, prepend=-1) == 0).tolist()
@@ -78,7 +79,7 @@ class SegmentingEncoder:
         """Where the words begin, in characters."""
         starts = []
         end = 0
-        for word in filter(None, self._segmenter(sentence)):
+        for word in self._words(sentence):
             start = sentence.find(word, end)
             if start < 0:
                 raise UserError(
@@ -88,3 +89,24 @@ class SegmentingEncoder:
             starts.append(start)
             end = start + len(word)
         return starts
+
+    def _words(self, sentence: str) -> list[str]:
+        """What the segmenter gives, checked."""
+        try:
+            words = list(self._segmenter(sentence))
+        except Exception as error:  # of any class
+            raise UserError(
+                f"data.segmenter failed on the sentence {sentence[:40]!r}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        for word in words:
+            if not isinstance(word, str):
+                raise UserError(f"data.segmenter gave {word!r}, which is no string")
+        return list(filter(None, words))
+
+
+def _first_letter(text: str, start: int) -> int:
+    """The first place from `start` on that is no white space."""
+    while start < len(text) and text[start].isspace():
+        start += 1
+    return start

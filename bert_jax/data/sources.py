@@ -134,4 +134,6 @@ def mixture(source: str) -> list[Weighted]:
             raise UserError(f"data.source {source!r} names {name!r} twice; add up its weights")
         items[name] = weight
     total = sum(items.values())
+    if not math.isfinite(total):
+        raise UserError(f"data.source {source!r}: the weights add up to more than can be counted")
     return [Weighted(weight / total, name) for name, weight in items.items()]

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 from bert_jax.atomic import locked, new_folder
 from bert_jax.console import Console
-from bert_jax.data.files import explained, system_of
+from bert_jax.data.files import explained, local, system_of
 from bert_jax.errors import UserError
 
 _MANIFEST = "corpus.json"
@@ -55,9 +55,8 @@ def described(corpus: str) -> tuple[dict[str, Any], int]:
 def workplace(corpus: str, staging: Path) -> Path:
     """The folder to prepare a corpus in: itself, or one in `staging` if it has an address."""
     if not is_remote(corpus):
-        return Path(corpus).expanduser()
-    name = re.sub(r"[^\w.-]+", "-", corpus)
-    return staging.expanduser() / f"prepared-{name}"
+        return local(corpus)
+    return local(staging) / f"prepared-{hashlib.sha256(corpus.encode()).hexdigest()[:16]}"
 
 
 def staged(corpus: str, staging: Path, console: Console) -> Path:
@@ -74,7 +73,7 @@ def staged(corpus: str, staging: Path, console: Console) -> Path:
       UserError: there is no corpus at the address.
     """
     if not is_remote(corpus):
-        return Path(corpus).expanduser()
+        return local(corpus)
     files, root = system_of(corpus)
     if not exists(corpus):
         raise UserError(
@@ -82,7 +81,7 @@ def staged(corpus: str, staging: Path, console: Console) -> Path:
             f"python -m bert_jax.prepare --output {corpus}"
         )
     manifest = files.cat_file(f"{root}/{_MANIFEST}")
-    folder = staging.expanduser() / f"corpus-{hashlib.sha256(manifest).hexdigest()[:16]}"
+    folder = local(staging) / f"corpus-{hashlib.sha256(manifest).hexdigest()[:16]}"
     if not folder.exists():
         # Of several processes on this machine one copies, and the others wait.
         with locked(folder.with_name(folder.name + ".lock"), None):
@@ -100,6 +99,7 @@ def _copy(corpus: str, folder: Path, console: Console) -> None:
         if "/" not in _relative(path, root) or _relative(path, root).startswith("tokenizer/")
     }
     with (
+        explained(corpus),
         new_folder(folder) as building,
         console.bar("copying corpus", total=sum(sizes.values()), unit="B") as bar,
     ):
@@ -114,7 +114,7 @@ def _relative(path: str, root: str) -> str:
 
 
 def publish(folder: Path, corpus: str, console: Console) -> None:
-    """Copies a local corpus folder to an address, the manifest last.
+    """Moves a local corpus folder to an address, the manifest last.
 
     Raises:
       UserError: there is another corpus.
@@ -124,13 +124,18 @@ def publish(folder: Path, corpus: str, console: Console) -> None:
     if files.exists(f"{root}/{_MANIFEST}"):
         if json.loads(files.cat_file(f"{root}/{_MANIFEST}")) != json.loads(manifest):
             raise UserError(f"{corpus} holds another corpus; remove it or choose another --output")
+        shutil.rmtree(folder)
         return
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     paths.sort(key=lambda path: path.name == _MANIFEST)
-    with console.bar("copying corpus", total=len(paths), unit=" files") as bar:
+    with (
+        explained(corpus),
+        console.bar("copying corpus", total=len(paths), unit=" files") as bar,
+    ):
         for path in paths:
             put(path, f"{corpus}/{path.relative_to(folder)}")
             bar.update()
+    shutil.rmtree(folder)
 
 
 def remove_unfinished(corpus: str) -> None:

@@ -24,6 +24,11 @@ def grouped(files: Sequence[File]) -> list[tuple[File, ...]]:
     return [tuple(group) for group in groups]
 
 
+def versions_of(files: Sequence[File]) -> str:
+    """What tells files from others, and from themselves at other times."""
+    return "\n".join(f"{file} {file.num_bytes} {file.version}" for file in files)
+
+
 @dataclass(frozen=True)
 class TextFiles:
     """UTF-8 files, packed ones too: a paragraph or sentence a line, a blank line between documents.
@@ -38,6 +43,11 @@ class TextFiles:
     def num_bytes(self) -> int:
         """Size on disk."""
         return sum(file.num_bytes for file in self.files)
+
+    @property
+    def version(self) -> str:
+        """Names, sizes and times."""
+        return versions_of(self.files)
 
     def documents(self, on_bytes: OnBytes = lambda _: None) -> Iterator[Document]:
         """One document at a time."""
@@ -68,6 +78,11 @@ class JsonLines:
     def num_bytes(self) -> int:
         """Size on disk."""
         return sum(file.num_bytes for file in self.files)
+
+    @property
+    def version(self) -> str:
+        """Names, sizes and times."""
+        return versions_of(self.files)
 
     def documents(self, on_bytes: OnBytes = lambda _: None) -> Iterator[Document]:
         """One document at a time."""

@@ -30,7 +30,7 @@ _NO_NETWORK = "there is no network"
 
 
 @dataclass(frozen=True)
-class Examples:
+class TfdsPart:
     """A run of examples of a prepared data set: each is a document.
 
     The lines of one of its fields are the paragraphs, as in `JsonLines`.
@@ -50,6 +50,11 @@ class Examples:
     stop: int
     field: str
     num_bytes: int
+
+    @property
+    def version(self) -> str:
+        """The data set with its version, and which of its examples."""
+        return f"{self.folder} {self.split} {self.start} {self.stop} {self.field}"
 
     def documents(self, on_bytes: OnBytes = lambda _: None) -> Iterator[Document]:
         """One document at a time, in the order on disk."""
@@ -84,7 +89,7 @@ class Examples:
             yield example[self.field]
 
 
-def tfds_parts(spec: str, field: str) -> tuple[Examples, ...]:
+def tfds_parts(spec: str, field: str) -> tuple[TfdsPart, ...]:
     """The examples of a split, a part for each of its files.
 
     Args:
@@ -117,7 +122,7 @@ def tfds_parts(spec: str, field: str) -> tuple[Examples, ...]:
         start, stop = run.from_ or 0, info.num_examples if run.to is None else run.to
         files = np.cumsum([0, *info.shard_lengths]).clip(start, max(start, stop)).tolist()
         parts += [
-            Examples(
+            TfdsPart(
                 folder=str(builder.data_dir),
                 split=run.splitname,
                 start=first,

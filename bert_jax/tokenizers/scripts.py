@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from jaxtyping import Bool
@@ -50,7 +50,7 @@ def is_in_scripts(lines: Iterable[str], scripts: frozenset[str]) -> bool:
     return 0 < letters <= 2 * int(_letters(scripts)[characters].sum())
 
 
-@lru_cache(maxsize=4)
+@cache
 def _letters(scripts: frozenset[str]) -> Bool[np.ndarray, " code_points"]:
     """Which code points are letters of some scripts; of any, if none is named."""
     return np.fromiter(

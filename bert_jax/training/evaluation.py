@@ -54,7 +54,7 @@ def evaluate(
     return held_out_metrics(window.totals())
 
 
-def describe(metrics: Mapping[str, Any], *, task: str = "NSP") -> list[tuple[str, str]]:
+def describe(metrics: Mapping[str, Any], *, task: str) -> list[tuple[str, str]]:
     """The figures as a table for a person; `task` is that of `Pairs`."""
     rows = [
         ("MLM loss", f"{metrics['mlm_loss']:.3f} nats"),

@@ -75,14 +75,15 @@ class RunFolder:
             return []
         before = self.read()
         changes = _differences(before["config"], config)
-        names = {line.partition(":")[0] for line in changes}.difference(_PLACES)
-        changed = {name.partition(".")[0] for name in names}
+        names = {line.partition(":")[0] for line in changes}
+        changed = {name.partition(".")[0] for name in names.difference(_PLACES)}
         if self.is_trained and changed.intersection(FIXED):
             raise UserError(
                 f"{self.path} belongs to a run with another config ({'; '.join(changes)}); "
                 "choose another --workdir"
             )
-        if not self.is_trained and changed.intersection(("tokenizer", "data")):
+        remade = any(name.partition(".")[0] in ("tokenizer", "data") for name in names)
+        if not self.is_trained and remade:
             self.discard_prepared()
             before = {}
         self._write(before | record)

@@ -141,4 +141,4 @@ def test_a_protocol_that_does_not_exist_is_named() -> None:
 
 
 def test_a_file_says_where_it_lies(server: fsspec.AbstractFileSystem) -> None:
-    assert str(File(server, "/a.txt", 0)) == "memory:///a.txt"
+    assert str(File(server, "/a.txt", 0, "")) == "memory:///a.txt"

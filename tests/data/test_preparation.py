@@ -108,10 +108,10 @@ def test_several_sources_are_told_apart(tmp_path: Path) -> None:
     assert [entry["documents"] for entry in corpus.manifest["sources"]] == [20, 50]
     documents = corpus.train_documents_of([second, first])
     assert [part.tolist() for part in documents] == [
-        [n for n in range(20, 70) if n % 20 != 19],
-        [n for n in range(20) if n != 19],
+        [n for n in range(20, 70) if n not in (39, 59)],  # held out are those of each source
+        list(range(18)),
     ]
-    assert corpus.train_documents_of(["anything"])[0].tolist() == corpus.train_documents.tolist()
+    assert corpus.train_documents_of([""])[0].tolist() == corpus.train_documents.tolist()
     with pytest.raises(UserError, match="not prepared from 'text:z' but from text:"):
         corpus.train_documents_of([first, "text:z"])
 
@@ -142,7 +142,9 @@ def test_documents_in_other_scripts_are_dropped_if_asked(tmp_path: Path) -> None
 
 def test_what_was_made_is_read_without_the_source(tmp_path: Path, source: str) -> None:
     corpus = make(tmp_path / "corpus", source)
-    assert make(tmp_path / "corpus", GONE).hash == corpus.hash
+    shutil.rmtree(tmp_path / "text")
+    for name in (source, ""):  # nothing in particular
+        assert make(tmp_path / "corpus", name).hash == corpus.hash
 
 
 def test_a_corpus_of_another_tokenizer_is_refused(tmp_path: Path, source: str) -> None:
@@ -151,7 +153,24 @@ def test_a_corpus_of_another_tokenizer_is_refused(tmp_path: Path, source: str) -
     paths = [str(tmp_path / name / "tokenizer") for name in ("one", "other")]
     hashes = [load_tokenizer(path).hash[:12] for path in paths]
     with pytest.raises(UserError, match=rf"{hashes[0]}.*{hashes[1]}"):
-        make(tmp_path / "one", GONE, path=paths[1])
+        make(tmp_path / "one", source, path=paths[1])
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"source": GONE}, "was not prepared from 'text:/nowhere"),
+        ({"deduplicate": True}, "was prepared with deduplicate False, not True; ask for the same"),
+        ({"scripts": "HANGUL"}, "was prepared with scripts_kept '', not 'HANGUL'"),
+        ({"segmenter": "a:b"}, "was prepared with segmenter '', not 'a:b'"),
+    ],
+)
+def test_a_corpus_of_other_text_is_refused(
+    tmp_path: Path, source: str, asked: dict[str, Any], why: str
+) -> None:
+    make(tmp_path / "corpus", source)
+    with pytest.raises(UserError, match=why):
+        make(tmp_path / "corpus", **({"source": source} | asked))
 
 
 def test_another_process_at_the_same_folder_is_refused(tmp_path: Path, source: str) -> None:
@@ -233,7 +252,7 @@ def test_an_interrupted_preparation_goes_on_where_it_was(
         shutil.rmtree(tmp_path / "parts")
 
 
-@pytest.mark.parametrize("change", ["text", "vocabulary", "recipe"])
+@pytest.mark.parametrize("change", ["text", "time", "vocabulary", "recipe"])
 def test_what_was_begun_for_another_job_is_thrown_away(
     tmp_path: Path, large: str, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
@@ -243,6 +262,9 @@ def test_what_was_begun_for_another_job_is_thrown_away(
             make(tmp_path / "corpus", large)
     if change == "text":
         (tmp_path / "text" / "a.txt").write_text("나는 파리를 보았다.\n\nanother text\n")
+    if change == "time":  # another text of the same size
+        path = tmp_path / "text" / "a.txt"
+        path.write_bytes(path.read_bytes().replace(b"cooked", b"bought"))
     vocab_size = 70 if change == "vocabulary" else 80
     options = {"deduplicate": change == "recipe"}
     make(tmp_path / "corpus", large, vocab_size=vocab_size, **options)

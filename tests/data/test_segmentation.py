@@ -88,12 +88,38 @@ def test_words_are_counted_by_script(tokenizer: Tokenizer) -> None:
     assert encoded.unknown_words == {"CJK": 1}
 
 
-@pytest.mark.parametrize(("type_", "vocab_size"), [("bpe", 28), ("byte_bpe", 265), ("unigram", 23)])
-def test_pieces_of_any_family_are_joined(type_: str, vocab_size: int) -> None:
-    text = "unhappiness is hard"
-    tokenizer = train(f"{text} an un hap pi ness ar d rd", type_, vocab_size)
-    words = words_of(tokenizer, spaces, text)
-    assert [word.strip("▁Ġ") for word in words] == ["unhappiness", "is", "hard"]
+@pytest.mark.parametrize(
+    ("type_", "vocab_size"),
+    [("wordpiece", 40), ("bpe", 30), ("byte_bpe", 270), ("unigram", 27), ("sentencepiece_bpe", 32)],
+)
+def test_words_between_spaces_are_those_of_every_family(type_: str, vocab_size: int) -> None:
+    text = "unhappiness is hard the cat runs a cat ran the unhappy cat is the hard one to be"
+    tokenizer = train(text, type_, vocab_size)
+    ours = SegmentingEncoder(tokenizer, spaces).encode([text, "the cat  runs"])
+    theirs = CorpusEncoder(tokenizer).encode([text, "the cat  runs"])
+    np.testing.assert_array_equal(ours.ids, theirs.ids)
+    np.testing.assert_array_equal(ours.continues, theirs.continues)
+    assert ours.continues.any()
+
+
+def broken(sentence: str) -> list[str]:
+    raise RuntimeError(f"no model for {len(sentence)} characters")
+
+
+def numbers(sentence: str) -> range:
+    return range(len(sentence))
+
+
+@pytest.mark.parametrize(
+    ("segmenter", "why"),
+    [
+        (broken, "'ab cd': RuntimeError: no model"),
+        (numbers, "gave 0, which"),
+    ],
+)
+def test_a_segmenter_that_fails_is_named(tokenizer: Tokenizer, segmenter: Any, why: str) -> None:
+    with pytest.raises(UserError, match=why):
+        SegmentingEncoder(tokenizer, segmenter).encode(["ab cd"])
 
 
 def test_words_that_are_not_the_sentence_s_are_refused(tokenizer: Tokenizer) -> None:

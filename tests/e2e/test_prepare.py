@@ -24,10 +24,10 @@ def open_corpus(folder: Path) -> Corpus:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Eight megabytes: some seconds of work."""
+    """Forty megabytes: some seconds of work."""
     folder = tmp_path_factory.mktemp("large")
     for name in range(4):
-        lines = (f"Line {n} of {name}.\nIt says {n * n % 977}!\n" for n in range(60_000))
+        lines = (f"Line {n} of {name}.\nIt says {n * n % 977}!\n" for n in range(250_000))
         (folder / f"{name}.txt").write_text("\n".join(lines))
     return f"text:{folder}/*.txt"
 
@@ -51,8 +51,9 @@ def test_it_reports_what_it_made_and_does_not_make_it_again(
         assert line in first
     assert f"made {tmp_path / 'corpus'}" in first
     assert "documents by length in tokens" in first
-    again = shell.run(prepare(shell, "text:/gone/*", tmp_path / "corpus"))
-    assert "was there already" in again
+    assert "was there already" in shell.run(prepare(shell, "", tmp_path / "corpus"))
+    told = shell.run(prepare(shell, "text:/gone/*", tmp_path / "corpus"), status=2)
+    assert "was not prepared from 'text:/gone/*' but from" in told
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -65,13 +66,19 @@ def test_killed_at_any_time_it_goes_on(
 ) -> None:
     folder = tmp_path / "corpus"
     command = prepare(shell, large, folder, "--workers", str(workers))
-    for seconds in (1.0, 1.5, 2.0):
+    progress = tmp_path / "corpus.building" / "progress.json"
+    before = positions = None
+    for _ in range(2):  # each time when something more was saved
         process = shell.start(command)
-        time.sleep(seconds)
+        while positions == before:
+            assert process.poll() is None
+            time.sleep(0.01)
+            positions = json.loads(progress.read_text())["position"] if progress.exists() else None
+        before = positions
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        if folder.exists():  # it was faster
-            break
+        assert not folder.exists()
+    assert positions > [0, 0]
     shell.run(command)
     assert open_corpus(folder).hash == undisturbed.hash
 
@@ -135,7 +142,8 @@ def test_examples_are_exported(shell, text: Path, tmp_path: Path) -> None:  # ty
     output = tmp_path / "corpus"
     more = ("--export=tfrecord", "--dupe-factor=2", "--config.pairs.seq_len=32")
     command = prepare(shell, f"text:{text}/*", output, *more)
-    assert f"exported to {output}/tfrecord-32" in shell.run(command)
+    printed = shell.run(command)
+    assert f"examples to {output}/tfrecord-32; read them with max_seq_length 32" in printed
     (file,) = (output / "tfrecord-32").glob("*.tfrecord")
     assert file.stat().st_size > 10_000
     assert "tfrecord-32 exists; remove it" in shell.run(command, status=2)
