@@ -55,7 +55,7 @@ def described(corpus: str) -> tuple[dict[str, Any], int]:
 def workplace(corpus: str, staging: Path) -> Path:
     """The folder to prepare a corpus in: itself, or one in `staging` if it has an address."""
     if not is_remote(corpus):
-        return local(corpus)
+        return local(corpus).absolute()  # "." has no name to grow beside
     return local(staging) / f"prepared-{hashlib.sha256(corpus.encode()).hexdigest()[:16]}"
 
 

@@ -24,18 +24,9 @@ def grouped(files: Sequence[File]) -> list[tuple[File, ...]]:
     return [tuple(group) for group in groups]
 
 
-def versions_of(files: Sequence[File]) -> str:
-    """What tells files from others, and from themselves at other times."""
-    return "\n".join(f"{file} {file.num_bytes} {file.version}" for file in files)
-
-
 @dataclass(frozen=True)
-class TextFiles:
-    """UTF-8 files, packed ones too: a paragraph or sentence a line, a blank line between documents.
-
-    The end of a file ends its last document (google-research/bert joins files
-    that lack a trailing blank line).
-    """
+class _OfFiles:
+    """A part that is some files."""
 
     files: tuple[File, ...]
 
@@ -46,8 +37,17 @@ class TextFiles:
 
     @property
     def version(self) -> str:
-        """Names, sizes and times."""
-        return versions_of(self.files)
+        """Names, sizes and times, which tell files from others and from themselves later."""
+        return "\n".join(f"{file} {file.num_bytes} {file.version}" for file in self.files)
+
+
+@dataclass(frozen=True)
+class TextFiles(_OfFiles):
+    """UTF-8 files, packed ones too: a paragraph or sentence a line, a blank line between documents.
+
+    The end of a file ends its last document (google-research/bert joins files
+    that lack a trailing blank line).
+    """
 
     def documents(self, on_bytes: OnBytes = lambda _: None) -> Iterator[Document]:
         """One document at a time."""
@@ -64,25 +64,14 @@ class TextFiles:
 
 
 @dataclass(frozen=True)
-class JsonLines:
+class JsonLines(_OfFiles):
     """UTF-8 files of one JSON object a line, packed ones too: each object is a document.
 
     The lines of one of its fields are the paragraphs; blank ones only part them.
     Objects without text, and blank lines of the file, are passed over.
     """
 
-    files: tuple[File, ...]
     field: str
-
-    @property
-    def num_bytes(self) -> int:
-        """Size on disk."""
-        return sum(file.num_bytes for file in self.files)
-
-    @property
-    def version(self) -> str:
-        """Names, sizes and times."""
-        return versions_of(self.files)
 
     def documents(self, on_bytes: OnBytes = lambda _: None) -> Iterator[Document]:
         """One document at a time."""
