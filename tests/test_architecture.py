@@ -40,6 +40,7 @@ FLOORS: list[list[str]] = [
     # 3: effects
     [
         "data",
+        "interop",
         "training.parallel",
         "training.checkpoint",
         "training.metrics",
