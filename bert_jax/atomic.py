@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from bert_jax.errors import UserError
 
@@ -17,13 +18,20 @@ def write_file(path: Path, content: str | bytes) -> None:
       path: replaced if it exists.
       content: text is written as UTF-8.
     """
+    with replacing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write beside the path, which it becomes at the end if nothing was raised."""
     writing = path.with_name(path.name + ".new")
     try:
         with writing.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
-    except OSError:
+    except BaseException:
         writing.unlink(missing_ok=True)
         raise
     writing.replace(path)

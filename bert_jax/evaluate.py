@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> None:
 
     run = RunFolder(options.model)
     config = run.read()["config"]
-    bert = load(options.model)
+    bert = load(options.model, dtype=config["model"]["dtype"])
     console = Console()
     text = Text(**config["data"])
     if options.corpus:

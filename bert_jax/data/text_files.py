@@ -78,39 +78,47 @@ class JsonLines(_OfFiles):
         for file in self.files:
             for number, line in enumerate(lines_of(file, on_bytes), start=1):
                 if line:
-                    document = document_of(self._text(line, f"{file}, line {number}"))
+                    place = f"{file}, line {number}"
+                    text = json_text(line, self.field, place, other="jsonl#FIELD:GLOB")
+                    document = document_of(text)
                     if document:
                         yield document
 
-    def _text(self, line: str, place: str) -> str:
-        """The text of one object, which `place` names in errors."""
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(
-                f"{place} is not JSON: {error.msg} (column {error.colno}); "
-                "every line must be one whole object"
-            ) from None
-        except (ValueError, RecursionError) as error:  # numbers too long, brackets too deep
-            raise UserError(f"{place} is JSON that Python cannot read: {error}") from None
-        if not isinstance(record, dict):
-            raise UserError(f"{place} is JSON, but no object like {{{self.field!r}: ...}}")
-        if self.field not in record:
-            fields = ", ".join(map(repr, record)) or "none"
-            raise UserError(
-                f"{place} has no field {self.field!r}, only {fields}; "
-                "choose another: jsonl#FIELD:GLOB"
-            )
-        text = record[self.field]
-        if not isinstance(text, str):
-            raise UserError(
-                f"{place}: field {self.field!r} is no string; mend or leave out the line"
-            )
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise UserError(
-                f"{place}: field {self.field!r} holds half a character, the escape "
-                f"\\u{ord(text[error.start]):04x} alone; mend or leave out the line"
-            ) from None
-        return text
+
+def json_text(line: str, field: str, place: str, *, other: str) -> str:
+    """The text in a field of one object.
+
+    Args:
+      line: the object.
+      field: its name.
+      place: where the line stands, for errors.
+      other: how to choose another field, for errors.
+
+    Raises:
+      UserError: no object, or no text in the field.
+    """
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{place} is not JSON: {error.msg} (column {error.colno}); "
+            "every line must be one whole object"
+        ) from None
+    except (ValueError, RecursionError) as error:  # numbers too long, brackets too deep
+        raise UserError(f"{place} is JSON that Python cannot read: {error}") from None
+    if not isinstance(record, dict):
+        raise UserError(f"{place} is JSON, but no object like {{{field!r}: ...}}")
+    if field not in record:
+        fields = ", ".join(map(repr, record)) or "none"
+        raise UserError(f"{place} has no field {field!r}, only {fields}; choose another: {other}")
+    text = record[field]
+    if not isinstance(text, str):
+        raise UserError(f"{place}: field {field!r} is no string; mend or leave out the line")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{place}: field {field!r} holds half a character, the escape "
+            f"\\u{ord(text[error.start]):04x} alone; mend or leave out the line"
+        ) from None
+    return text

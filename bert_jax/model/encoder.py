@@ -5,13 +5,14 @@ weights are converted by.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from bert_jax.model.attention import dot_product_attention
+from bert_jax.model.attention import attention_probabilities, dot_product_attention
 from bert_jax.model.sizes import BertConfig
 
 # Cut at two standard deviations and not rescaled (modeling.py L379), so the
@@ -24,22 +25,27 @@ def dense(config: BertConfig, features: int, name: str) -> nn.Dense:
     return nn.Dense(features, dtype=config.dtype, kernel_init=initializer, name=name)
 
 
-def layer_norm(name: str) -> nn.LayerNorm:
+def layer_norm(config: BertConfig, name: str) -> nn.LayerNorm:
     """BERT's LayerNorm, float32 in and out.
 
-    Flax's default epsilon is 1e-6, and its fast variance E[x²] − E[x]² loses
-    digits that parity with other implementations needs.
+    Flax's fast variance, E[x²] − E[x]², loses digits that parity with other
+    implementations needs.
     """
-    return nn.LayerNorm(epsilon=1e-12, use_fast_variance=False, dtype=jnp.float32, name=name)
+    return nn.LayerNorm(
+        epsilon=config.layer_norm_epsilon, use_fast_variance=False, dtype=jnp.float32, name=name
+    )
 
 
 def activation(config: BertConfig) -> Callable[[Array], Array]:
-    """GELU as the configuration names it; see `BertConfig.activation`."""
-
-    def gelu(x: Array) -> Array:
-        return jax.nn.gelu(x, approximate=config.activation == "gelu_tanh")
-
-    return gelu
+    """The function that the configuration names; see `BertConfig.activation`."""
+    functions: dict[str, Callable[[Array], Array]] = {
+        "gelu": partial(jax.nn.gelu, approximate=False),
+        "gelu_tanh": partial(jax.nn.gelu, approximate=True),
+        "relu": jax.nn.relu,
+        "silu": jax.nn.silu,
+        "tanh": jnp.tanh,
+    }
+    return functions[config.activation]
 
 
 class Embeddings(nn.Module):
@@ -58,7 +64,7 @@ class Embeddings(nn.Module):
         self.token_type_embeddings = self.param(
             "token_type_embeddings", initializer, (self.config.num_segments, width)
         )
-        self.norm = layer_norm("LayerNorm")
+        self.norm = layer_norm(self.config, "LayerNorm")
         self.dropout = nn.Dropout(self.config.dropout)
 
     def __call__(
@@ -92,18 +98,25 @@ class BertSelfAttention(nn.Module):
     def __call__(
         self, x: Float[Array, "B T D"], lengths: Int[Array, " B"], *, deterministic: bool
     ) -> Float[Array, "B T D"]:
-        """The heads' results, side by side."""
+        """The heads' results, side by side.
+
+        Where the collection "attentions" is mutable, the probabilities go into it.
+        """
         config = self.config
 
         def project(name: str) -> Float[Array, "B T N H"]:
             heads = (config.num_heads, config.head_width)
             return dense(config, config.width, name)(x).reshape(*x.shape[:2], *heads)
 
+        query, key, value = project("query"), project("key"), project("value")
+        if self.is_mutable_collection("attentions"):
+            # Apart from the mixing, which need not have them in one piece.
+            self.sow("attentions", "probabilities", attention_probabilities(query, key, lengths))
         dropout = nn.Dropout(config.attention_dropout)
         mixed = dot_product_attention(
-            project("query"),
-            project("key"),
-            project("value"),
+            query,
+            key,
+            value,
             lengths,
             dropout=lambda p: dropout(p, deterministic=deterministic),
         )
@@ -122,7 +135,7 @@ class BertSelfOutput(nn.Module):
         """The residual is added before the normalisation (post-LN); x may be D or F wide."""
         x = dense(self.config, self.config.width, "dense")(x)
         x = nn.Dropout(self.config.dropout)(x, deterministic=deterministic)
-        return layer_norm("LayerNorm")(x + residual).astype(self.config.dtype)
+        return layer_norm(self.config, "LayerNorm")(x + residual).astype(self.config.dtype)
 
 
 class BertOutput(BertSelfOutput):

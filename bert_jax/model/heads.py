@@ -17,10 +17,12 @@ class MaskedWordPredictions(nn.Module):
     def __call__(
         self, x: Float[Array, "B P D"], word_embeddings: Float[Array, "V D"]
     ) -> Float[Array, "B P V"]:
-        """Dense, activation, LayerNorm, then the embedding table itself as output matrix."""
+        """Dense, activation, LayerNorm, then the product with the embeddings or the own matrix."""
         x = activation(self.config)(dense(self.config, self.config.width, "dense")(x))
-        x = layer_norm("LayerNorm")(x).astype(self.config.dtype)
+        x = layer_norm(self.config, "LayerNorm")(x).astype(self.config.dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.config.vocab_size,))
+        if not self.config.tie_decoder:
+            word_embeddings = self.param("decoder", initializer, word_embeddings.shape)
         table = word_embeddings.astype(self.config.dtype)
         # float32 out of the product: the loss takes a softmax over V of it.
         scores = jnp.einsum("bpd,vd->bpv", x, table, preferred_element_type=jnp.float32)
@@ -36,6 +38,20 @@ class SeqRelationship(nn.Module):
     def __call__(self, pooled: Float[Array, "B D"]) -> Float[Array, "B 2"]:
         """Scores in float32."""
         return nn.Dense(2, dtype=jnp.float32, kernel_init=initializer, name="dense")(pooled)
+
+
+class Classifier(nn.Module):
+    """Scores of classes, for a sentence's vector or for every token's."""
+
+    config: BertConfig
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*rows D"]) -> Float[Array, "*rows C"]:
+        """Scores in float32."""
+        return nn.Dense(self.num_classes, dtype=jnp.float32, kernel_init=initializer, name="dense")(
+            x
+        )
 
 
 class BertForPreTraining(nn.Module):

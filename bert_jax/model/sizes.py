@@ -5,7 +5,7 @@ from typing import Any
 
 from bert_jax.errors import UserError
 
-ACTIVATIONS = ("gelu", "gelu_tanh")
+ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "silu", "tanh")
 DTYPES = ("float32", "bfloat16")
 
 # L, A, H of Devlin et al. 2018 (base, large) and Turc et al. 2019, "Well-read
@@ -28,11 +28,16 @@ class BertConfig:
       vocab_size: V.
       num_layers: L.
       num_heads: N; each is `width / num_heads` wide.
-      width: D; the feed-forward width F is four times that.
+      width: D.
+      feed_forward_width: F; 0 stands for the usual 4·D.
       max_positions: rows of the position table; no input may be longer.
       num_segments: rows of the segment table.
       activation: "gelu" is xΦ(x), as in the checkpoints of 2018 and Hugging Face's
-        "gelu"; "gelu_tanh" its tanh approximation, Google's since February 2019.
+        "gelu"; "gelu_tanh" its tanh approximation, Google's since February 2019;
+        others for published models that have them.
+      layer_norm_epsilon: added to the variance.
+      tie_decoder: scores over the vocabulary are taken with the word embeddings, as
+        published; otherwise with a matrix of their own.
       dropout: rate on the embeddings and the output of attention and feed-forward.
       attention_dropout: rate on the attention probabilities.
       dtype: of matrix products and activations. Parameters, LayerNorm, softmax
@@ -43,16 +48,21 @@ class BertConfig:
     num_layers: int
     num_heads: int
     width: int
+    feed_forward_width: int = 0
     max_positions: int = 512
     num_segments: int = 2
     activation: str = "gelu"
+    layer_norm_epsilon: float = 1e-12
+    tie_decoder: bool = True
     dropout: float = 0.1
     attention_dropout: float = 0.1
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
+        if self.feed_forward_width == 0:
+            object.__setattr__(self, "feed_forward_width", 4 * self.width)
         for name, value in vars(self).items():
-            if isinstance(value, int) and value < 1:
+            if isinstance(value, int) and not isinstance(value, bool) and value < 1:
                 raise UserError(f"model.{name} is {value}; it must be positive")
         if self.width % self.num_heads:
             raise UserError(
@@ -63,14 +73,13 @@ class BertConfig:
                 raise UserError(
                     f"model.{name} is {getattr(self, name)!r}; choose from {', '.join(choices)}"
                 )
+        if self.layer_norm_epsilon <= 0:
+            raise UserError(
+                f"model.layer_norm_epsilon is {self.layer_norm_epsilon}; it must be positive"
+            )
         for name in ("dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"model.{name} is {getattr(self, name)}; it is a share, 0 to 1")
-
-    @property
-    def feed_forward_width(self) -> int:
-        """F."""
-        return 4 * self.width
 
     @property
     def head_width(self) -> int:
@@ -81,13 +90,13 @@ class BertConfig:
 def training_flops_per_token(config: BertConfig, *, seq_len: int, num_predictions: int) -> float:
     """Floating-point operations of a training step, per token of the padded batch.
 
-    6·(12·L·D² + f·(D² + D·V)) + 12·L·D·T: two for each multiply-add, times three
+    6·(L·(4·D² + 2·D·F) + f·(D² + D·V)) + 12·L·D·T: two for each multiply-add, times three
     for forward and backward; f = P/T is the share of positions that get the
     vocabulary head. Look-ups, LayerNorm, softmax, the pooler and the optimizer
     are not counted.
     """
     share = num_predictions / seq_len
     head = share * (config.width**2 + config.width * config.vocab_size)
-    body = 12 * config.num_layers * config.width**2
+    body = config.num_layers * (4 * config.width**2 + 2 * config.width * config.feed_forward_width)
     attention = 12 * config.num_layers * config.width * seq_len
     return 6 * (body + head) + attention

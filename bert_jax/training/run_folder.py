@@ -20,6 +20,15 @@ _PLACES = ("data.corpus", "data.staging")
 _VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers")
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run's: by what its `config.json` says."""
+    try:
+        record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and {"config", "versions"} <= record.keys()
+
+
 class RunFolder:
     """Paths of a run, and its `config.json`: the resolved config, versions and hashes."""
 

@@ -82,12 +82,14 @@ def test_initial_values_are_berts() -> None:
 
 def test_layer_norm_is_berts_and_not_flaxs() -> None:
     x = jnp.array([[1e-4, -1e-4, 3e-4, 0.0]])
-    normal = layer_norm("n").apply({"params": {"scale": jnp.ones(4), "bias": jnp.zeros(4)}}, x)
+    normal = layer_norm(SMALL, "n").apply(
+        {"params": {"scale": jnp.ones(4), "bias": jnp.zeros(4)}}, x
+    )
     expected = (x - x.mean()) / np.sqrt(np.var(x) + 1e-12)
     np.testing.assert_allclose(normal, expected, rtol=1e-5)
     flax_default = nn.LayerNorm().apply({"params": {"scale": jnp.ones(4), "bias": jnp.zeros(4)}}, x)
     assert np.abs(flax_default - expected).max() > 0.1  # what epsilon 1e-6 would give
-    layer = layer_norm("n")
+    layer = layer_norm(SMALL, "n")
     assert (layer.epsilon, layer.use_fast_variance, layer.dtype) == (1e-12, False, jnp.float32)
 
 

@@ -1,0 +1,163 @@
+"""Turns texts into vectors.
+
+python -m bert_jax.embed --model runs/tiny --input texts.txt --output vectors.npz
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bert_jax import cli
+from bert_jax.array_files import array_file
+from bert_jax.atomic import replacing
+from bert_jax.console import Console
+from bert_jax.errors import UserError
+from bert_jax.pretrained import Pretrained
+from bert_jax.pretrained.vectors import MIXES, POOLINGS, TOO_LONG, WORD_POOLINGS
+from bert_jax.usage import Record, add_model, add_texts, chunks, open_model, read_texts
+
+_AT_ONCE = 4096  # texts; of so many, those of like length share batches
+
+
+def main(arguments: list[str]) -> None:
+    """Parses the command line, reads, embeds and writes."""
+    parser = cli.Parser(
+        "embed",
+        "Writes a vector of each text, or of each of its words, from any layer: to standard "
+        "output as JSON, or to a file.",
+        example="python -m bert_jax.embed --model runs/tiny --input texts.txt --output vectors.npz",
+    )
+    add_model(parser)
+    add_texts(parser)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help=".npz: `vectors`, and for words the number of the `text`, `start` and `end`; "
+        ".jsonl: an object for each text",
+    )
+    parser.add_argument(
+        "--pooling",
+        default="mean",
+        choices=POOLINGS,
+        help="of a text: mean or maximum of its tokens with [CLS] and [SEP], the vector at [CLS], "
+        "or the pooler's (default: mean)",
+    )
+    parser.add_argument(
+        "--words",
+        choices=WORD_POOLINGS,
+        help="vectors of words instead: mean of its pieces, or the first",
+    )
+    parser.add_argument(
+        "--layers",
+        type=_layers,
+        default=-1,
+        metavar="N,N",
+        help="0 the embeddings, -1 the last (default), or all; write --layers=-2,-1",
+    )
+    parser.add_argument("--mix", choices=MIXES, help="of several layers (default: kept apart)")
+    parser.add_argument("--normalize", action="store_true", help="make a text's vector 1 long")
+    parser.add_argument(
+        "--too-long",
+        default="truncate",
+        choices=TOO_LONG,
+        help="what becomes of texts longer than the model (default: truncate, with a warning)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    options = parser.parse_args(arguments)
+    if options.output and options.output.suffix not in (".npz", ".jsonl"):
+        raise UserError(f"--output is {options.output}; it must end in .npz or .jsonl")
+    if options.words and options.normalize:
+        raise UserError("--normalize is for vectors of texts; leave it out with --words")
+
+    console = Console(quiet=options.quiet or not options.output)
+    records = read_texts(options)
+    bert = open_model(options.model, console, allow_pickle=options.allow_pickle)
+    if options.output and options.output.suffix == ".npz":
+        with array_file(options.output) as arrays:
+            for number, found in _embedded(bert, records, options, console):
+                arrays.append(**_arrays(number, found))
+    elif options.output:
+        with replacing(options.output) as new:
+            for _, found in _embedded(bert, records, options, console):
+                new.writelines(f"{_json(item)}\n".encode() for item in found)
+    else:
+        for _, found in _embedded(bert, records, options, console):
+            for item in found:
+                console.say(_json(item))
+
+
+def _layers(text: str) -> int | list[int] | str:
+    if text == "all":
+        return text
+    try:
+        numbers = [int(number) for number in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} are no numbers of layers") from None
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _embedded(
+    bert: Pretrained, records: Iterator[Record], options: argparse.Namespace, console: Console
+) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """Some texts with their vectors at a time, and the number of the first."""
+    empty = number = 0
+    how = {"layers": options.layers, "mix": options.mix, "too_long": options.too_long}
+    with console.bar("embedding", total=None, unit="text") as bar:
+        for chunk in chunks(records, _AT_ONCE):
+            texts = [record.texts[0] for record in chunk]
+            empty += sum(not text.strip() for text in texts)
+            if options.words:
+                words = bert.words(texts, pieces=options.words, **how)
+                found = [
+                    {"text": text, "words": [word._asdict() for word in of_text]}
+                    for text, of_text in zip(texts, words, strict=True)
+                ]
+            else:
+                vectors = bert.embed(
+                    texts, pooling=options.pooling, normalize=options.normalize, **how
+                )
+                found = [
+                    {"text": text, "vector": vector}
+                    for text, vector in zip(texts, vectors, strict=True)
+                ]
+            yield number, found
+            number += len(chunk)
+            bar.update(len(chunk))
+    if not number:
+        raise UserError("there is no text in the input")
+    if empty:
+        console.warn(f"{empty} of {number} texts are empty; their vectors are of [CLS] [SEP] alone")
+    if options.output:
+        console.say(f"made {options.output}: {number:,} texts")
+
+
+def _arrays(number: int, found: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """What is appended to an `.npz` for some texts."""
+    if "vector" in found[0]:
+        return {"vectors": np.stack([item["vector"] for item in found])}
+    words = [(number + i, word) for i, item in enumerate(found) for word in item["words"]]
+    if not words:
+        return {}
+    return {
+        "vectors": np.stack([word["vector"] for _, word in words]),
+        "text": np.array([i for i, _ in words]),
+        "start": np.array([word["start"] for _, word in words]),
+        "end": np.array([word["end"] for _, word in words]),
+    }
+
+
+def _json(item: dict[str, Any]) -> str:
+    """A line; numbers with all digits that float32 has."""
+    # Of float32 a double has all digits, and nine of them suffice.
+    return json.dumps(
+        item, ensure_ascii=False, default=lambda vector: vector.astype(float).round(9).tolist()
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)
