@@ -138,16 +138,9 @@ class Tokenizer:
         """The piece with that id, an empty string for an id that the vocabulary leaves out."""
         return self._tokens.get(int(token_id), "")
 
-    def save(self, folder: str | Path) -> None:
-        """Writes the tokenizer folder, atomically.
-
-        Raises:
-          UserError: the folder holds something else.
-        """
-        folder = Path(folder)
-        check_replaceable(folder)
+    def files(self) -> dict[str, bytes]:
+        """The files of the tokenizer folder, by name."""
         runtime = self.runtime
-        files = runtime.files()
         config = {
             # What Hugging Face's tools make of the folder. They read Google's by its vocab.txt,
             # and are told to make segment ids, which these tools else leave out.
@@ -160,16 +153,25 @@ class Tokenizer:
                 for name, token in zip(runtime.specials._fields, runtime.specials, strict=True)
             },
         }
+        files = runtime.files()
+        if runtime.type == "wordpiece" and "vocab.txt" not in files:
+            lines = (self.token(token_id) + "\n" for token_id in range(self.vocab_size))
+            files = {"vocab.txt": "".join(lines).encode(), **files}
+        text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+        return {**files, "tokenizer_config.json": text.encode()}
+
+    def save(self, folder: str | Path) -> None:
+        """Writes the tokenizer folder, atomically.
+
+        Raises:
+          UserError: the folder holds something else.
+        """
+        folder = Path(folder)
+        check_replaceable(folder)
+        files = self.files()
         with new_folder(folder) as building:
-            if runtime.type == "wordpiece" and "vocab.txt" not in files:
-                lines = (self.token(token_id) + "\n" for token_id in range(self.vocab_size))
-                write_file(building / "vocab.txt", "".join(lines))
             for name, content in files.items():
                 write_file(building / name, content)
-            write_file(
-                building / "tokenizer_config.json",
-                json.dumps(config, indent=2, ensure_ascii=False) + "\n",
-            )
 
 
 _FILES = {"tokenizer.json", "spm.model", "vocab.txt", "tokenizer_config.json"}
