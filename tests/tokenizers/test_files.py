@@ -58,6 +58,8 @@ def test_every_family_is_saved_and_loaded(tmp_path: Path, type: str) -> None:
     size = {"byte_bpe": 265, "unigram": 19}.get(type, 24)
     tokenizer = train_tokenizer(words, Recipe(type=type, vocab_size=size))
     tokenizer.save(tmp_path / "one")
+    saved = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
+    assert tokenizer.files() == saved
     loaded = load_tokenizer(tmp_path / "one")
     loaded.save(tmp_path / "two")
     for path in (tmp_path / "one").iterdir():
