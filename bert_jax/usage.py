@@ -47,8 +47,9 @@ def open_model(folder: Path, console: Console, *, allow_pickle: bool) -> Pretrai
     Raises:
       UserError: see `load`.
     """
-    logging.getLogger("bert_jax").addHandler(_Warnings(console))
-    logging.getLogger("bert_jax").propagate = False
+    logger = logging.getLogger("bert_jax")
+    logger.handlers = [_Warnings(console)]
+    logger.propagate = False
     home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(Path(home) / "bert_jax" / "compiled"))

@@ -69,6 +69,7 @@ FLOORS: list[list[str]] = [
         "embed",
         "attentions",
         "convert",
+        "parity",
         "benchmark",
     ],
 ]

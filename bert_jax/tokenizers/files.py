@@ -22,7 +22,8 @@ def load_tokenizer(folder: str | Path, compat: Compat | None = None) -> Tokenize
 
     Pieces are those of Hugging Face's fast tokenizer for the same files, always
     framed as `[CLS] text [SEP] pair [SEP]`. What is read, the first that there is:
-    `tokenizer.json`; one `.model` of SentencePiece; `vocab.txt`.
+    `tokenizer.json`; one `.model` of SentencePiece; `vocab.txt`. (A SentencePiece model
+    written by `Pretrained.save` goes before the `tokenizer.json` made of it for other tools.)
 
     `tokenizer_config.json` and `special_tokens_map.json`, if they are there, say how
     special tokens are written, and the former BERT's text rules: `do_lower_case`,
@@ -45,17 +46,18 @@ def load_tokenizer(folder: str | Path, compat: Compat | None = None) -> Tokenize
     compat = compat or config.get("compat")
     if compat not in (None, "google"):
         raise UserError(f"compat is {compat!r}; it is None or 'google'")
-    runtime = _read_runtime(_vocabulary_file(path), config)
+    own = config.get("type") in ("unigram", "sentencepiece_bpe")
+    runtime = _read_runtime(_vocabulary_file(path, prefer_model=own), config)
     return Tokenizer(as_google(runtime) if compat == "google" else runtime)
 
 
-def _vocabulary_file(path: Path) -> Path:
+def _vocabulary_file(path: Path, *, prefer_model: bool) -> Path:
     """The file that decides the ids."""
     if path.is_file():
         return path
-    if (path / "tokenizer.json").is_file():
-        return path / "tokenizer.json"
     models = sorted(path.glob("*.model"))
+    if (path / "tokenizer.json").is_file() and not (prefer_model and models):
+        return path / "tokenizer.json"
     if len(models) > 1:
         raise UserError(f"{path} holds {len(models)} .model files; name the one to read")
     if models:

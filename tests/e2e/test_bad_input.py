@@ -172,7 +172,7 @@ def test_a_damaged_corpus(run: Run, trained: Path, tmp_path: Path) -> None:
 
 
 def test_fill_mask_wants_a_model_and_a_mask(run: Run, trained: Path, tmp_path: Path) -> None:
-    assert "is not a run folder" in run(fill_mask.main, "--model", tmp_path, "a [MASK]")
+    assert "holds no model" in run(fill_mask.main, "--model", tmp_path, "a [MASK]")
     assert "there is no [MASK]" in run(fill_mask.main, "--model", trained, "a mask")
     long = "ba " * 600 + "[MASK]"
     assert "the model takes 512" in run(fill_mask.main, "--model", trained, long)
