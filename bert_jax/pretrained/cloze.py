@@ -37,7 +37,7 @@ class Likelihood(NamedTuple):
     @property
     def total(self) -> float:
         """The pseudo-log-likelihood, in nats."""
-        return sum(self.log_probabilities)
+        return float(sum(self.log_probabilities))
 
     @property
     def perplexity(self) -> float:

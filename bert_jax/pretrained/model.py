@@ -36,7 +36,7 @@ class Pretrained:
       >>> import bert_jax
       >>> bert = bert_jax.load("models/small")
       >>> bert.config.width, bert.config.num_layers, bert.tokenizer.vocab_size
-      (32, 2, 300)
+      (32, 2, 200)
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Pretrained:
         Examples:
           >>> outputs = bert.forward([[2, 30, 31, 3], [2, 30, 3, 0]], lengths=[4, 3])
           >>> outputs.hidden_states.shape, outputs.mlm_logits.shape, outputs.nsp_logits.shape
-          ((3, 2, 4, 32), (2, 4, 300), (2, 2))
+          ((3, 2, 4, 32), (2, 4, 200), (2, 2))
         """
         return self.network.forward(input_ids, segment_ids, lengths, attentions=attentions)
 

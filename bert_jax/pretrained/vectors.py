@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +13,7 @@ from bert_jax.pretrained.network import Network, Pass
 from bert_jax.pretrained.rows import compute_rows, windows_of
 from bert_jax.tokenizers import Encoding, Tokenizer
 
-Layers = int | Sequence[int] | Literal["all"]
+Layers = int | Sequence[int] | str
 
 POOLINGS = ("mean", "cls", "max", "pooled")
 MIXES = ("sum", "mean", "concat")
