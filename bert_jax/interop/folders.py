@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -100,6 +101,7 @@ def _read(folder: Path, *, allow_pickle: bool) -> ModelFolder:
         parts = parts_in(stored, names)
         shapes = shapes_of(config, num_classes=classifier[1] if classifier else None)
         there = [name for name in names if name.name in stored]
+        _refuse_more_layers(stored, config)
         params = load_params(stored, there, shapes, report)
     except UserError as error:
         raise UserError(f"{folder}: {error}") from None
@@ -109,6 +111,17 @@ def _read(folder: Path, *, allow_pickle: bool) -> ModelFolder:
     labels = read_labels(raw, *classifier) if classifier else None
     params = create(params, shapes)
     return ModelFolder(config, params, frozenset(parts), labels, tokenizer, report)
+
+
+def _refuse_more_layers(stored: Iterable[str], config: BertConfig) -> None:
+    """An encoder cut short would give something, but not what it was trained for."""
+    for name in stored:
+        layer = re.search(r"\bencoder[./]layer[._](\d+)[./]", name)
+        if layer and int(layer[1]) >= config.num_layers:
+            raise UserError(
+                f"the weights have a layer {layer[1]}, the config says {config.num_layers} layers"
+                "; these do not belong together"
+            )
 
 
 def _fits(config_size: int, vocab_size: int) -> bool:
