@@ -1,8 +1,9 @@
 """bert_jax: pretrain BERT in JAX, from raw text to a model, and put it to use.
 
     import bert_jax
-    bert = bert_jax.load("runs/tiny")
+    bert = bert_jax.load("runs/tiny")  # or a folder of Hugging Face's or Google's
     bert.fill_mask("Return a [MASK] of the object.", top_k=5)
+    bert.embed(["Return a copy.", "Copy the object."])
 
 Letters for shapes, the same in einsum strings, annotations and docstrings:
 B batch, T tokens, S key tokens, D width, N heads, H head width, F feed-forward

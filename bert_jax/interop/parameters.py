@@ -1,5 +1,6 @@
 """The parameters that a model must have, and fresh ones for those that a folder lacks."""
 
+import dataclasses
 from collections.abc import Mapping
 from functools import partial
 
@@ -20,9 +21,14 @@ _SEED = 0  # what is initialised is the same each time a folder is loaded
 
 def shapes_of(config: BertConfig, *, num_classes: int | None) -> dict[str, tuple[int, ...]]:
     """The shape of every parameter by its path, those of a classifier too if there are classes."""
-    model = BertForPreTraining(config)
+    # All layers are alike, and to trace 24 takes a second.
+    model = BertForPreTraining(dataclasses.replace(config, num_layers=1))
     params = jax.eval_shape(partial(init_params, model), stream_key(_SEED, Stream.INIT))
-    shapes = {path: leaf.shape for path, leaf in flatten(params).items()}
+    shapes = {
+        path.replace("/layer_0/", f"/layer_{n}/"): leaf.shape
+        for path, leaf in flatten(params).items()
+        for n in range(config.num_layers if "/layer_0/" in path else 1)
+    }
     if num_classes is not None:
         shapes["classifier/dense/kernel"] = (config.width, num_classes)
         shapes["classifier/dense/bias"] = (num_classes,)
