@@ -142,7 +142,7 @@ def test_objects_without_tensors(path: Path, value: object) -> None:
 @pytest.mark.parametrize("form", ["zip", "legacy"])
 def test_every_truncation_is_noticed(path: Path, form: str) -> None:
     whole = (FOLDER / f"module_{form}.pt").read_bytes()
-    for length in {*range(0, len(whole), 37), len(whole) - 1}:
+    for length in {*range(0, len(whole), 61), len(whole) - 1}:
         path.write_bytes(whole[:length])
         refusal(path)
 
@@ -156,7 +156,7 @@ def test_flipped_bytes_raise_nothing_else(path: Path, file: Path) -> None:
         with zipfile.ZipFile(file) as archive:
             members = {Path(name).name: archive.read(name) for name in archive.namelist()}
     rng = random.Random(f"flips of {file.name}")
-    for trial in range(100):
+    for trial in range(60):
         in_program = trial % 2 == 0
         content = bytearray(members["data.pkl"] if members and in_program else whole)
         for place in rng.sample(range(len(content)), rng.choice([1, 1, 2, 4])):
