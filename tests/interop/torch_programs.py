@@ -5,6 +5,11 @@ import struct
 import zipfile
 from pathlib import Path
 
+import pytest
+
+from bert_jax.errors import UserError
+from bert_jax.interop.torch_files import read_torch_file
+
 MAGIC = 0x1950A86A20F9469CFC6C
 
 
@@ -17,10 +22,10 @@ def name(module: str, attribute: str) -> bytes:
     return f"c{module}\n{attribute}\n".encode()
 
 
-def storage(kind: str, key: str, size: object, view: bytes = b"") -> bytes:
+def storage(kind: str, key: str, size: object) -> bytes:
     module = "torch.storage" if kind == "UntypedStorage" else "torch"
     fields = literal("storage") + name(module, kind) + literal(key) + literal("cpu") + literal(size)
-    return b"(" + fields + view + b"tQ"
+    return b"(" + fields + b"tQ"
 
 
 def tensor(part: bytes, offset: object, shape: object, strides: object) -> bytes:
@@ -34,14 +39,10 @@ def program(tensors: dict[str, bytes]) -> bytes:
     return b"\x80\x02}(" + items + b"u."
 
 
-def save_zip(
-    path: Path, content: bytes, storages: dict[str, bytes] | None = None, order: str = ""
-) -> Path:
+def save_zip(path: Path, content: bytes, storages: dict[str, bytes] | None = None) -> Path:
     """A file as of torch 1.6 and later."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("any/data.pkl", content)
-        if order:
-            archive.writestr("any/byteorder", order)
         for key, elements in (storages or {}).items():
             archive.writestr(f"any/data/{key}", elements)
     return path
@@ -65,3 +66,15 @@ def save_legacy(
     elements = [struct.pack("<q", size) + raw for size, raw in storages.values()]
     path.write_bytes(b"".join([*pickles.values(), *elements]))
     return path
+
+
+def refusal(path: Path) -> str:
+    """The one line that the reader has for a file, without the path."""
+    with pytest.raises(UserError) as raised:
+        read_torch_file(path)
+    message = str(raised.value)
+    assert message.startswith(f"{path} ")
+    assert message.isprintable()
+    assert "Type-check" not in message  # a fault of ours is not the file's
+    assert len(message) < len(str(path)) + 400
+    return message.removeprefix(f"{path} ")
