@@ -43,7 +43,11 @@ def new_folder(folder: Path) -> Iterator[Path]:
     building = folder.with_name(folder.name + ".building")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
-    yield building
+    try:
+        yield building
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
     shutil.rmtree(folder, ignore_errors=True)
     building.rename(folder)
 
