@@ -45,7 +45,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     building.mkdir(parents=True)
     try:
         yield building
-    except BaseException:
+    except Exception:
         shutil.rmtree(building, ignore_errors=True)
         raise
     shutil.rmtree(folder, ignore_errors=True)
