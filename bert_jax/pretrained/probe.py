@@ -164,7 +164,8 @@ def load_classifier(path: Path) -> TextClassifier:
     if not path.is_file():
         raise UserError(f"{path} is no file; give one that linear_probe --output wrote")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # NumPy would leave a file that it opened itself open where it is damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             about = json.loads(str(arrays["about"]))
             labels = tuple(about["labels"])
             weights, bias, anchor = arrays["weights"], arrays["bias"], arrays["anchor"]
