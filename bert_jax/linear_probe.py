@@ -46,8 +46,10 @@ def main(arguments: list[str]) -> None:
     what = "labelled texts: .tsv, .csv or .jsonl with named columns, packed too (.gz, .zst)"
     parser.add_argument("--train", type=Path, metavar="FILE", help=what)
     parser.add_argument("--eval", type=Path, metavar="FILE", help="the same, to evaluate on")
-    parser.add_argument("--text-column", default="sentence", metavar="NAME")
-    parser.add_argument("--label-column", default="label", metavar="NAME")
+    for column, default in (("text", "sentence"), ("label", "label")):
+        parser.add_argument(
+            f"--{column}-column", default=default, metavar="NAME", help=f"(default: {default})"
+        )
     parser.add_argument("--max-train", type=int, metavar="N", help="train on so many, by chance")
     parser.add_argument("--seed", type=int, default=0, help="of that choice, and of the folds")
     parser.add_argument("--output", type=Path, metavar="FILE.npz", help="write the classifier")
@@ -117,8 +119,9 @@ def _train(options: argparse.Namespace, console: Console) -> None:
     bert = open_model(options.model, console, allow_pickle=options.allow_pickle)
     how = {name: getattr(options, name) for name in _FOR_VECTORS}
     vectors = _vectors(bert, texts, how, console)
-    with console.bar("fitting", total=None, unit="fit"):
+    with console.bar("fitting", total=1, unit="classifier") as bar:
         probe = fit(vectors, labels)
+        bar.update()
     found = probe.probabilities(_vectors(bert, held_out_texts, how, console))
     summary = {
         "train": {
