@@ -17,8 +17,16 @@ from bert_jax.atomic import replacing
 from bert_jax.console import Console
 from bert_jax.errors import UserError
 from bert_jax.pretrained import Pretrained
-from bert_jax.pretrained.vectors import MIXES, POOLINGS, TOO_LONG, WORD_POOLINGS
-from bert_jax.usage import Record, add_model, add_texts, chunks, open_model, read_texts
+from bert_jax.pretrained.vectors import WORD_POOLINGS
+from bert_jax.usage import (
+    Record,
+    add_model,
+    add_texts,
+    add_vectors,
+    chunks,
+    open_model,
+    read_texts,
+)
 
 _AT_ONCE = 4096  # texts; of so many, those of like length share batches
 
@@ -40,33 +48,13 @@ def main(arguments: list[str]) -> None:
         help=".npz: `vectors`, and for words the number of the `text`, `start` and `end`; "
         ".jsonl: an object for each text",
     )
-    parser.add_argument(
-        "--pooling",
-        default="mean",
-        choices=POOLINGS,
-        help="of a text: mean or maximum of its tokens with [CLS] and [SEP], the vector at [CLS], "
-        "or the pooler's (default: mean)",
-    )
+    add_vectors(parser)
     parser.add_argument(
         "--words",
         choices=WORD_POOLINGS,
         help="vectors of words instead: mean of its pieces, or the first",
     )
-    parser.add_argument(
-        "--layers",
-        type=_layers,
-        default=-1,
-        metavar="N,N",
-        help="0 the embeddings, -1 the last (default), or all; write --layers=-2,-1",
-    )
-    parser.add_argument("--mix", choices=MIXES, help="of several layers (default: kept apart)")
     parser.add_argument("--normalize", action="store_true", help="make a text's vector 1 long")
-    parser.add_argument(
-        "--too-long",
-        default="truncate",
-        choices=TOO_LONG,
-        help="what becomes of texts longer than the model (default: truncate, with a warning)",
-    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     options = parser.parse_args(arguments)
     if options.output and options.output.suffix not in (".npz", ".jsonl"):
@@ -89,16 +77,6 @@ def main(arguments: list[str]) -> None:
         for _, found in _embedded(bert, records, options, console):
             for item in found:
                 console.say(_json(item))
-
-
-def _layers(text: str) -> int | list[int] | str:
-    if text == "all":
-        return text
-    try:
-        numbers = [int(number) for number in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} are no numbers of layers") from None
-    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def _embedded(

@@ -18,6 +18,7 @@ from bert_jax.data.files import file_at, lines_of
 from bert_jax.data.text_files import json_text
 from bert_jax.errors import UserError
 from bert_jax.pretrained import Pretrained, load
+from bert_jax.pretrained.vectors import MIXES, POOLINGS, TOO_LONG
 
 
 def add_model(parser: cli.Parser) -> None:
@@ -101,6 +102,41 @@ def add_texts(parser: cli.Parser, *, fields: Sequence[str] = ("text",)) -> None:
         metavar="NAME",
         help=f"of the JSON objects (default: {','.join(fields)})",
     )
+
+
+def add_vectors(parser: cli.Parser) -> None:
+    """The flags that say what a text's vector is: keyword arguments of `Pretrained.embed`."""
+    parser.add_argument(
+        "--pooling",
+        default="mean",
+        choices=POOLINGS,
+        help="of a text: mean or maximum of its tokens with [CLS] and [SEP], the vector at [CLS], "
+        "or the pooler's (default: mean)",
+    )
+    parser.add_argument(
+        "--layers",
+        type=_layers,
+        default=-1,
+        metavar="N,N",
+        help="0 the embeddings, -1 the last (default), or all; write --layers=-2,-1",
+    )
+    parser.add_argument("--mix", choices=MIXES, help="of several layers (default: kept apart)")
+    parser.add_argument(
+        "--too-long",
+        default="truncate",
+        choices=TOO_LONG,
+        help="what becomes of texts longer than the model (default: truncate, with a warning)",
+    )
+
+
+def _layers(text: str) -> int | list[int] | str:
+    if text == "all":
+        return text
+    try:
+        numbers = [int(number) for number in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} are no numbers of layers") from None
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def read_texts(options: argparse.Namespace, *, num_texts: int = 1) -> Iterator[Record]:

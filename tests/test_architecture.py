@@ -67,6 +67,7 @@ FLOORS: list[list[str]] = [
         "next_sentence",
         "pseudo_likelihood",
         "embed",
+        "linear_probe",
         "attentions",
         "convert",
         "parity",

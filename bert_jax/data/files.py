@@ -125,7 +125,13 @@ def _version(info: dict[str, Any]) -> str:
 
 
 def lines_of(file: File, on_bytes: OnBytes) -> Iterator[str]:
-    """The stripped lines of a UTF-8 file, split at line feeds only.
+    """The stripped lines of a UTF-8 file; see `unstripped_lines_of`."""
+    for line in unstripped_lines_of(file, on_bytes):
+        yield line.lstrip("\ufeff").strip()
+
+
+def unstripped_lines_of(file: File, on_bytes: OnBytes) -> Iterator[str]:
+    """The lines of a UTF-8 file with their line feeds, split at these only.
 
     `str.splitlines` would also split at U+2028, U+0085 and others, which occur
     inside sentences.
@@ -155,7 +161,7 @@ def lines_of(file: File, on_bytes: OnBytes) -> Iterator[str]:
                         + (" of the unpacked text" if packing else "")
                         + "; convert it, e.g. with iconv"
                     ) from None
-                yield text.lstrip("\ufeff").strip()
+                yield text
                 decoded += len(line)
         except (gzip.BadGzipFile, zstandard.ZstdError, EOFError, zlib.error) as error:
             raise UserError(

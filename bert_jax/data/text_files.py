@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bert_jax.data.documents import Document, OnBytes, document_of
 from bert_jax.data.files import File, lines_of
@@ -97,6 +98,28 @@ def json_text(line: str, field: str, place: str, *, other: str) -> str:
     Raises:
       UserError: no object, or no text in the field.
     """
+    record = json_object(line, place, example=field)
+    if field not in record:
+        fields = ", ".join(map(repr, record)) or "none"
+        raise UserError(f"{place} has no field {field!r}, only {fields}; choose another: {other}")
+    text = record[field]
+    if not isinstance(text, str):
+        raise UserError(f"{place}: field {field!r} is no string; mend or leave out the line")
+    refuse_half_characters(text, field, place)
+    return text
+
+
+def json_object(line: str, place: str, *, example: str) -> dict[str, Any]:
+    """The object of a line.
+
+    Args:
+      line: the object.
+      place: where the line stands, for errors.
+      example: one of the fields it should have, for errors.
+
+    Raises:
+      UserError: it is none.
+    """
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
@@ -107,13 +130,16 @@ def json_text(line: str, field: str, place: str, *, other: str) -> str:
     except (ValueError, RecursionError) as error:  # numbers too long, brackets too deep
         raise UserError(f"{place} is JSON that Python cannot read: {error}") from None
     if not isinstance(record, dict):
-        raise UserError(f"{place} is JSON, but no object like {{{field!r}: ...}}")
-    if field not in record:
-        fields = ", ".join(map(repr, record)) or "none"
-        raise UserError(f"{place} has no field {field!r}, only {fields}; choose another: {other}")
-    text = record[field]
-    if not isinstance(text, str):
-        raise UserError(f"{place}: field {field!r} is no string; mend or leave out the line")
+        raise UserError(f"{place} is JSON, but no object like {{{example!r}: ...}}")
+    return record
+
+
+def refuse_half_characters(text: str, field: str, place: str) -> None:
+    """Refuses a text that cannot be written as UTF-8.
+
+    Raises:
+      UserError: it cannot.
+    """
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -121,4 +147,3 @@ def json_text(line: str, field: str, place: str, *, other: str) -> str:
             f"{place}: field {field!r} holds half a character, the escape "
             f"\\u{ord(text[error.start]):04x} alone; mend or leave out the line"
         ) from None
-    return text
