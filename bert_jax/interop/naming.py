@@ -163,7 +163,7 @@ def is_padded(num_rows: int, vocab_size: int) -> bool:
     return multiple >= 8 and 0 <= num_rows - vocab_size < min(multiple, 1024)
 
 
-def nest(params: Mapping[str, np.ndarray]) -> PyTree:
+def nest(params: Mapping[str, Any]) -> PyTree:
     """Parameters by path as the tree that the model takes."""
     return unflatten_dict({tuple(path.split("/")): array for path, array in params.items()})
 
