@@ -1,5 +1,6 @@
 """Small models with random parameters, and their folders taken apart and put together again."""
 
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,6 +46,7 @@ def make_config(**changes: Any) -> BertConfig:
     return BertConfig(**settings | changes)
 
 
+@functools.cache
 def make_params(config: BertConfig, num_classes: int | None = None) -> PyTree:
     """Every entry is random: what is exchanged or left out shows."""
     random = np.random.default_rng(7)
