@@ -44,7 +44,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "pretraining": ("BertForPreTraining", {}),
     "pretraining_relu_eps": (
         "BertForPreTraining",
-        {"hidden_act": "relu", "layer_norm_eps": 1e-3, "num_hidden_layers": 3},
+        {"hidden_act": "relu", "layer_norm_eps": 1e-3, "num_hidden_layers": 1},
     ),
     "pretraining_untied": (
         "BertForPreTraining",
@@ -52,7 +52,12 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "masked_lm_gelu_new": (
         "BertForMaskedLM",
-        {"hidden_act": "gelu_new", "hidden_size": 40, "num_attention_heads": 5},
+        {
+            "hidden_act": "gelu_new",
+            "hidden_size": 40,
+            "num_attention_heads": 5,
+            "num_hidden_layers": 3,
+        },
     ),
     "masked_lm_untied": ("BertForMaskedLM", {"tie_word_embeddings": False}),
     "encoder": ("BertModel", {"hidden_size": 48, "num_attention_heads": 2}),

@@ -1,9 +1,7 @@
 """Beside torch and transformers themselves: models of theirs here, and ours there."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +15,6 @@ from bert_jax.tokenizers import Tokenizer
 from bert_jax.tokenizers.runtime import Specials
 from bert_jax.tokenizers.subwords import wordpiece_runtime
 
-if TYPE_CHECKING:
-    import torch
-
 pytestmark = pytest.mark.torch
 
 REFERENCES = Path(__file__).parent / "references"
@@ -28,7 +23,13 @@ PAIRS = ["mi", "", "do [MASK]", "la la la la", "BE"]
 SLOW = ("small", "medium", "base", "large")
 
 
-def make_model(size: str, **settings: Any) -> torch.nn.Module:
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders are all that is needed; transformers would ask about them."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def make_model(size: str) -> Any:
     """A BertForPreTraining of a published size; its parameters are as large as trained ones."""
     import torch
     from transformers import BertConfig, BertForPreTraining
@@ -40,7 +41,6 @@ def make_model(size: str, **settings: Any) -> torch.nn.Module:
         hidden_size=width,
         intermediate_size=4 * width,
         attn_implementation="eager",  # the only one that returns attentions
-        **settings,
     )
     torch.manual_seed(0)
     model = BertForPreTraining(config).eval()
