@@ -1,9 +1,10 @@
 # Each target does its own set-up in .venv and repeats fast.
 PYTHON ?= python3
 VENV ?= .venv
+TORCH_VENV ?= .venv-torch
 BIN = $(VENV)/bin
 
-.PHONY: demo test check fix clean
+.PHONY: demo test check fix parity clean
 
 demo: $(VENV)/.demo  ## train BERT-Tiny on Python's own documentation
 	$(BIN)/python -m bert_jax.train --config configs/tiny.py
@@ -20,8 +21,11 @@ fix: $(VENV)/.dev  ## repair what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:  ## remove the virtual environment; runs/ stays
-	rm -rf $(VENV)
+parity: $(TORCH_VENV)/.torch  ## compare with torch and transformers
+	$(TORCH_VENV)/bin/python -m pytest -m torch tests/parity $(ARGS)
+
+clean:  ## remove the virtual environments; runs/ stays
+	rm -rf $(VENV) $(TORCH_VENV)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -38,4 +42,10 @@ $(VENV)/.test: setup.cfg | $(BIN)/python
 
 $(VENV)/.dev: setup.cfg | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[test,dev]'
+	@touch $@
+
+# Apart: torch is large, and nothing else needs it.
+$(TORCH_VENV)/.torch: setup.cfg
+	$(MAKE) --no-print-directory VENV=$(TORCH_VENV) $(TORCH_VENV)/bin/python
+	$(TORCH_VENV)/bin/python -m pip install --quiet --editable '.[test,torch]'
 	@touch $@

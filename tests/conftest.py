@@ -1,5 +1,6 @@
 """Settings for all tests: four CPU devices, strict shapes and ranks."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import jax
@@ -13,6 +14,7 @@ _hook = install_import_hook("bert_jax", "beartype.beartype")
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"
+HAS_TORCH = all(find_spec(name) for name in ("torch", "transformers"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,6 +27,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="a drill of minutes; run with --slow"))
         if item.get_closest_marker("shared") and not SHARED.is_dir():
             item.add_marker(pytest.mark.skip(reason=f"reference data is not at {SHARED}"))
+        if item.get_closest_marker("torch") and not HAS_TORCH:
+            item.add_marker(pytest.mark.skip(reason="needs torch and transformers; make parity"))
 
 
 @pytest.fixture

@@ -88,15 +88,19 @@ def _read(folder: Path, *, allow_pickle: bool) -> ModelFolder:
         config = dataclasses.replace(config, vocab_size=tokenizer.vocab_size)
 
     classifier: tuple[Task, int] | None
+    report = Report()
     if layout == "google":
         names = google.names_of(config, stored)
         classifier = google.find_classifier(stored)
     else:
-        stored, tied = huggingface.resolve_decoder(huggingface.canonical(stored))
+        given = huggingface.canonical(stored)
+        stored, tied = huggingface.resolve_decoder(given)
+        for name in sorted(given):
+            if given[name] not in stored.values():
+                report.ignored[name] = "superfluous"  # the decoder is tied, or has another bias
         config = dataclasses.replace(config, tie_decoder=tied)
         names = huggingface.names_of(config, stored)
         classifier = huggingface.find_classifier(stored, raw)
-    report = Report()
     try:
         parts = parts_in(stored, names)
         shapes = shapes_of(config, num_classes=classifier[1] if classifier else None)

@@ -111,14 +111,15 @@ def resolve_decoder(stored: dict[str, Stored]) -> tuple[dict[str, Stored], bool]
     """Whether the vocabulary head has a matrix of its own; without what says the same twice.
 
     A file may hold the embeddings again as the head's matrix. What counts is what
-    is in it, not what the config calls tied; transformers takes it so too.
+    is in it, not what the config calls tied; transformers takes it so too, and of
+    two biases that of the matrix.
     """
     stored = dict(stored)
     decoder, bias = stored.get(_DECODER), stored.get(_DECODER_BIAS)
     tied = decoder is None or _WORDS not in stored or _equal(decoder, stored[_WORDS])
     if tied:
         stored.pop(_DECODER, None)
-    if bias is not None and (not tied or _BIAS not in stored):
+    if bias is not None:
         stored[_BIAS] = bias
     stored.pop(_DECODER_BIAS, None)
     return stored, tied
