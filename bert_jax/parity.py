@@ -15,6 +15,8 @@ from bert_jax.pretrained.comparison import NASTY, Comparable, Comparison, Encode
 from bert_jax.pretrained.torch_reference import TorchReference
 from bert_jax.usage import add_allow_pickle, open_model
 
+_TORCH = "torch:"  # before a folder that transformers is to run
+
 
 class _Ours:
     """A model of this package as a `Comparable`."""
@@ -53,11 +55,10 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
 
     console = Console()
-    first, second = (
-        _open(name, console, allow_pickle=options.allow_pickle)
-        for name in (options.first, options.second)
-    )
-    found = compare(first, second)
+    # torch goes first: some builds crash where TensorFlow is, which reads Google's folders.
+    names = sorted({options.first, options.second}, key=lambda name: not name.startswith(_TORCH))
+    models = {name: _open(name, console, allow_pickle=options.allow_pickle) for name in names}
+    found = compare(models[options.first], models[options.second])
     if options.json:
         rows = [{**row._asdict(), "is_rounding": row.is_rounding} for row in found.differences]
         content = {**found._asdict(), "differences": rows, "is_rounding": found.is_rounding}
@@ -67,8 +68,8 @@ def main(arguments: list[str]) -> None:
 
 
 def _open(name: str, console: Console, *, allow_pickle: bool) -> Comparable:
-    if name.startswith("torch:"):
-        return TorchReference(name.removeprefix("torch:"))
+    if name.startswith(_TORCH):
+        return TorchReference(name.removeprefix(_TORCH))
     return _Ours(name, open_model(Path(name), console, allow_pickle=allow_pickle))
 
 
