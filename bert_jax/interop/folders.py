@@ -93,11 +93,9 @@ def _read(folder: Path, *, allow_pickle: bool) -> ModelFolder:
         names = google.names_of(config, stored)
         classifier = google.find_classifier(stored)
     else:
-        given = huggingface.canonical(stored)
-        stored, tied = huggingface.resolve_decoder(given)
-        for name in sorted(given):
-            if given[name] not in stored.values():
-                report.ignored[name] = "superfluous"  # the decoder is tied, or has another bias
+        stored = huggingface.canonical(stored)
+        stored, tied, superfluous = huggingface.resolve_decoder(stored)
+        report.ignored.update(dict.fromkeys(superfluous, "superfluous"))
         config = dataclasses.replace(config, tie_decoder=tied)
         names = huggingface.names_of(config, stored)
         classifier = huggingface.find_classifier(stored, raw)

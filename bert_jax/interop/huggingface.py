@@ -107,22 +107,29 @@ def canonical(stored: Mapping[str, Stored]) -> dict[str, Stored]:
 _ENCODER = ("embeddings.", "encoder.", "pooler.")
 
 
-def resolve_decoder(stored: dict[str, Stored]) -> tuple[dict[str, Stored], bool]:
-    """Whether the vocabulary head has a matrix of its own; without what says the same twice.
+def resolve_decoder(stored: Mapping[str, Stored]) -> tuple[dict[str, Stored], bool, list[str]]:
+    """Whether the vocabulary head is tied to the embeddings, without what a file says twice.
 
     A file may hold the embeddings again as the head's matrix. What counts is what
     is in it, not what the config calls tied; transformers takes it so too, and of
     two biases that of the matrix.
+
+    Returns:
+      The tensors, the bias under its one name; whether the head is tied; the names of
+      those that are left out.
     """
     stored = dict(stored)
-    decoder, bias = stored.get(_DECODER), stored.get(_DECODER_BIAS)
-    tied = decoder is None or _WORDS not in stored or _equal(decoder, stored[_WORDS])
-    if tied:
-        stored.pop(_DECODER, None)
-    if bias is not None:
+    superfluous = []
+    tied = (
+        _DECODER not in stored or _WORDS not in stored or _equal(stored[_DECODER], stored[_WORDS])
+    )
+    if tied and stored.pop(_DECODER, None) is not None:
+        superfluous.append(_DECODER)
+    if (bias := stored.pop(_DECODER_BIAS, None)) is not None:
+        if _BIAS in stored:
+            superfluous.append(_BIAS)
         stored[_BIAS] = bias
-    stored.pop(_DECODER_BIAS, None)
-    return stored, tied
+    return stored, tied, superfluous
 
 
 def _equal(one: Stored, other: Stored) -> bool:
