@@ -5,6 +5,7 @@ import json
 import re
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -28,6 +29,7 @@ from bert_jax.interop.naming import (
     parts_in,
 )
 from bert_jax.interop.parameters import create, shapes_of
+from bert_jax.interop.sentence_transformers import sentence_transformers_files
 from bert_jax.interop.settings import Labels, Task, is_bert, read_labels, read_settings
 from bert_jax.interop.tokenizer_files import tokenizer_files
 from bert_jax.interop.torch_files import read_torch_file
@@ -45,8 +47,10 @@ class ModelFolder(NamedTuple):
       params: complete; parts that the folder lacks are initialised.
       parts: those of `naming.PARTS` that it has.
       labels: of its classifier, None if it has none.
-      tokenizer: None if it has none.
+      tokenizer: None if it has none that can be used.
+      tokenizer_problem: then why not.
       report: what became of every tensor.
+      extras: files that go with the model, by their paths.
     """
 
     config: BertConfig
@@ -54,7 +58,9 @@ class ModelFolder(NamedTuple):
     parts: frozenset[str]
     labels: Labels | None
     tokenizer: Tokenizer | None
+    tokenizer_problem: str
     report: Report
+    extras: dict[str, bytes]
 
 
 def read_folder(folder: Path, *, allow_pickle: bool) -> ModelFolder:
@@ -78,7 +84,7 @@ def _read(folder: Path, *, allow_pickle: bool) -> ModelFolder:
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     stored, layout = _find_weights(folder, allow_pickle=allow_pickle)
-    tokenizer = load_tokenizer(folder) if has_tokenizer(folder) else None
+    tokenizer, problem = _read_tokenizer(folder)
     if tokenizer is not None:
         if not _fits(config.vocab_size, tokenizer.vocab_size):
             raise UserError(
@@ -90,6 +96,7 @@ def _read(folder: Path, *, allow_pickle: bool) -> ModelFolder:
     classifier: tuple[Task, int] | None
     report = Report()
     if layout == "google":
+        stored = google.canonical(stored)
         names = google.names_of(config, stored)
         classifier = google.find_classifier(stored)
     else:
@@ -112,7 +119,29 @@ def _read(folder: Path, *, allow_pickle: bool) -> ModelFolder:
         report.ignored[name] = _reason(name)
     labels = read_labels(raw, *classifier) if classifier else None
     params = create(params, shapes)
-    return ModelFolder(config, params, frozenset(parts), labels, tokenizer, report)
+    return ModelFolder(
+        config=config,
+        params=params,
+        parts=frozenset(parts),
+        labels=labels,
+        tokenizer=tokenizer,
+        tokenizer_problem=problem,
+        report=report,
+        extras=sentence_transformers_files(folder),
+    )
+
+
+def _read_tokenizer(folder: Path) -> tuple[Tokenizer | None, str]:
+    """The tokenizer, or why there is none: whoever brings ids can do without."""
+    if not has_tokenizer(folder):
+        return (
+            None,
+            "the model's folder has no tokenizer; put its vocab.txt or tokenizer.json there",
+        )
+    try:
+        return load_tokenizer(folder), ""
+    except UserError as error:
+        return None, str(error)
 
 
 def _refuse_more_layers(stored: Iterable[str], config: BertConfig) -> None:
@@ -163,7 +192,7 @@ def _unpacked(path: Path) -> Iterator[Path]:
         try:
             with zipfile.ZipFile(path) as archive:
                 archive.extractall(temporary)
-        except (zipfile.BadZipFile, EOFError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
             raise UserError(f"{path} cannot be unpacked ({error}); get it again") from None
         configs = [file for file in Path(temporary).rglob("*.json") if is_bert(read_json(file))]
         yield configs[0].parent if configs else Path(temporary)
@@ -258,6 +287,7 @@ def write_folder(
     parts: frozenset[str],
     labels: Labels | None,
     tokenizer: Tokenizer | None,
+    extras: Mapping[str, bytes],
 ) -> None:
     """Writes a model for other programs, whole or not at all; what was never trained is left out.
 
@@ -271,8 +301,11 @@ def write_folder(
         {path: leaf for path, leaf in flatten(params).items() if not path.startswith(untrained)}
     )
     files = tokenizer_files(tokenizer, config) if tokenizer else {}
+    if layout == "huggingface":
+        files |= extras
     write = google.write_folder if layout == "google" else huggingface.write_folder
     with new_folder(folder) as building:
-        write(building, trained, config, labels)
+        write(building, trained, config, labels, tokenizer.pad_id if tokenizer else 0)
         for name, content in files.items():
+            (building / name).parent.mkdir(exist_ok=True)
             (building / name).write_bytes(content)

@@ -1,6 +1,7 @@
 """Google's folders: `bert_config.json`, a TensorFlow 1 checkpoint, `vocab.txt`."""
 
 import json
+import logging
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,8 @@ from bert_jax.errors import UserError
 from bert_jax.interop.naming import Name, Stored, expand, tensors_of
 from bert_jax.interop.settings import Labels, Task, write_settings
 from bert_jax.model.sizes import BertConfig
+
+_log = logging.getLogger(__name__)
 
 # Kernels lie as Flax has them, [in, out], but for what is called output_weights.
 TABLE = {
@@ -48,6 +51,7 @@ TABLE = {
     "seq_relationship/dense/kernel": "cls/seq_relationship/output_weights",
     "seq_relationship/dense/bias": "cls/seq_relationship/output_bias",
 }
+_EPSILON = 1e-12  # of its LayerNorm (tf.contrib.layers.layer_norm), which no config changes
 # Of run_classifier.py and run_squad.py; Google's code has no other.
 _CLASSIFIERS: dict[str, Task] = {"": "sentence", "cls/squad/": "spans"}
 
@@ -86,6 +90,26 @@ def _first(error: Exception) -> str:
     return " ".join(str(error).split())[:150]
 
 
+def canonical(stored: Mapping[str, Stored]) -> dict[str, Stored]:
+    """The tensors under the names of `TABLE`, though others stand before them.
+
+    Programs that wrap a model put its scope first (`module/bert/…`), or leave out "bert/".
+    """
+    words = TABLE["bert/embeddings/word_embeddings"].removeprefix("bert/")
+    plain = {name.removesuffix(":0"): tensor for name, tensor in stored.items()}
+    prefix = next((name.removesuffix(words) for name in plain if name.endswith(words)), "bert/")
+    outer = prefix.removesuffix("bert/")
+    encoder = ("embeddings/", "encoder/", "pooler/")
+    return {
+        (
+            "bert/" + name.removeprefix(prefix)
+            if name.startswith(prefix) and name.removeprefix(prefix).startswith(encoder)
+            else name.removeprefix(outer)
+        ): tensor
+        for name, tensor in plain.items()
+    }
+
+
 def names_of(
     config: BertConfig, stored: Mapping[str, Stored] | None = None, task: Task | None = None
 ) -> list[Name]:
@@ -106,14 +130,21 @@ def find_classifier(stored: Mapping[str, Stored]) -> tuple[Task, int] | None:
     return None
 
 
-def write_folder(folder: Path, params: PyTree, config: BertConfig, labels: Labels | None) -> None:
+def write_folder(
+    folder: Path, params: PyTree, config: BertConfig, labels: Labels | None, pad_id: int
+) -> None:
     """Writes config and weights as Google does, but for the graph (`.meta`), which nobody reads.
+
+    Google's code of 2018 means by "gelu" the exact function, that of today its tanh
+    approximation; models with the latter are written as "gelu_new", which it refuses
+    rather than take for the former. What it has not is written with a warning.
 
     Args:
       folder: there already, empty.
       params: those that are trained.
       config: of the model.
       labels: of its classifier, if it has one.
+      pad_id: of [PAD].
 
     Raises:
       UserError: a model that Google's code cannot express.
@@ -122,6 +153,12 @@ def write_folder(folder: Path, params: PyTree, config: BertConfig, labels: Label
 
     if not config.tie_decoder and "predictions" in params:
         raise UserError("Google's format has no masked-word head with a matrix of its own")
+    if config.layer_norm_epsilon != _EPSILON or config.activation in ("gelu_tanh", "silu"):
+        _log.warning(
+            "Google's own code has %s in every LayerNorm and other names for activations; "
+            "what reads bert_config.json must go by layer_norm_eps and hidden_act",
+            _EPSILON,
+        )
     if labels and labels.task == "tokens":
         raise UserError("Google's format has no classifier of tokens; use --to huggingface")
     tensors = tensors_of(params, names_of(config, task=labels.task if labels else None))
@@ -131,6 +168,6 @@ def write_folder(folder: Path, params: PyTree, config: BertConfig, labels: Label
         shape_and_slices=[""] * len(tensors),
         tensors=list(tensors.values()),
     )
-    settings = write_settings(config, labels)
+    settings = write_settings(config, labels, pad_id)
     content = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
     (folder / "bert_config.json").write_text(content, encoding="utf-8")

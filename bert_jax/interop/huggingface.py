@@ -56,6 +56,11 @@ _BIAS = TABLE["predictions/bias"]
 _DECODER, _DECODER_BIAS = "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"
 
 _CLASSIFIERS: dict[str, Task] = {"classifier": "sentence", "qa_outputs": "spans"}
+_CLASSIFIER_OF: dict[Task, str] = {
+    "sentence": "classifier",
+    "tokens": "classifier",
+    "spans": "qa_outputs",
+}
 _ARCHITECTURES: dict[Task, str] = {
     "sentence": "BertForSequenceClassification",
     "tokens": "BertForTokenClassification",
@@ -149,9 +154,9 @@ def names_of(
     table = dict(TABLE)
     if not config.tie_decoder:
         table["predictions/decoder"] = _DECODER
-    for name, kind in _CLASSIFIERS.items():
-        wanted = kind == "spans" if task == "spans" else kind != "spans"
-        if (task and wanted) or (stored and f"{name}.weight" in stored):
+    for name in _CLASSIFIERS:
+        wanted = task is not None and name == _CLASSIFIER_OF[task]
+        if wanted or (stored and f"{name}.weight" in stored):
             table["classifier/dense/kernel"] = f"{name}.weight"
             table["classifier/dense/bias"] = f"{name}.bias"
     return expand(table, config.num_layers, transposed="weight")
@@ -172,7 +177,9 @@ def find_classifier(
     return None
 
 
-def write_folder(folder: Path, params: PyTree, config: BertConfig, labels: Labels | None) -> None:
+def write_folder(
+    folder: Path, params: PyTree, config: BertConfig, labels: Labels | None, pad_id: int
+) -> None:
     """Writes config and weights as `transformers` and `sentence-transformers` open them.
 
     Args:
@@ -180,6 +187,7 @@ def write_folder(folder: Path, params: PyTree, config: BertConfig, labels: Label
       params: those that are trained.
       config: of the model.
       labels: of its classifier, if it has one.
+      pad_id: of [PAD].
     """
     tensors = tensors_of(params, names_of(config, task=labels.task if labels else None))
     if not config.tie_decoder and _BIAS in tensors:
@@ -189,7 +197,7 @@ def write_folder(folder: Path, params: PyTree, config: BertConfig, labels: Label
     settings = {
         "architectures": [_architecture(params, labels)],
         "model_type": "bert",
-        **write_settings(config, labels),
+        **write_settings(config, labels, pad_id),
         "position_embedding_type": "absolute",
         "tie_word_embeddings": config.tie_decoder,
         "dtype": "float32",

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import PyTree
@@ -54,7 +55,7 @@ class Report:
     Attributes:
       loaded: their names.
       ignored: their names, with the reason: what the model has no use for.
-      created: our paths: what the folder lacks and was initialised.
+      created: the parts (keys of `PARTS`) that the folder lacks and were initialised.
       cropped: rows cut off each table because no piece of the vocabulary has them.
     """
 
@@ -146,6 +147,8 @@ def load_params(
                 f"{ours}; these do not belong together"
             )
         tensor = stored[name].read()
+        if not jnp.issubdtype(tensor.dtype, jnp.floating):
+            raise UserError(f"{name} is {tensor.dtype}; quantised weights are not supported")
         tensor = (tensor.T if transposed else tensor)[: wanted[0]]
         params[path] = np.ascontiguousarray(tensor, np.float32)
         report.loaded.append(name)

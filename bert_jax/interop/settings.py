@@ -47,10 +47,12 @@ class Labels(NamedTuple):
       task: "sentence" scores the pooled vector, "tokens" every token's; "spans"
         gives every token a score as start and as end of an answer.
       names: of the classes, in the order of the scores.
+      problem: Hugging Face's `problem_type`, such as regression, where it says it.
     """
 
     task: Task
     names: tuple[str, ...]
+    problem: str | None = None
 
 
 def is_bert(raw: object) -> bool:
@@ -72,10 +74,11 @@ def read_settings(raw: Mapping[str, Any]) -> BertConfig:
                 value = raw[theirs]
                 wrong = isinstance(value, bool) or not isinstance(value, kind | int)
                 if wrong:
-                    raise UserError(f"{theirs} is {value!r}; it must be a number")
+                    what = "whole number" if kind is int else "number"
+                    raise UserError(f"{theirs} is {value!r}; it must be a {what}")
                 values[ours] = kind(value)
     activation = raw.get("hidden_act", "gelu")
-    if activation not in _ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in _ACTIVATIONS:
         raise UserError(
             f"hidden_act is {activation!r}; supported are {', '.join(sorted(_ACTIVATIONS))}"
         )
@@ -95,24 +98,31 @@ def _refuse_variants(raw: Mapping[str, Any]) -> None:
             f"position_embedding_type is {positions!r}; only 'absolute' is supported, "
             "relative positions are not"
         )
-    for key in ("is_decoder", "add_cross_attention"):
+    for key, what in (
+        ("is_decoder", "decoders"),
+        ("add_cross_attention", "decoders"),
+        ("quantization_config", "quantised weights"),
+    ):
         if raw.get(key):
-            raise UserError(f"{key} is set; decoders are not supported")
+            raise UserError(f"{key} is set; {what} are not supported")
     if raw.get("embedding_size", raw["hidden_size"]) != raw["hidden_size"]:
         raise UserError("embedding_size differs from hidden_size; that is not supported")
 
 
-def write_settings(config: BertConfig, labels: Labels | None) -> dict[str, Any]:
+def write_settings(config: BertConfig, labels: Labels | None, pad_id: int) -> dict[str, Any]:
     """The keys of both files; Google's code ignores those that it does not know."""
     named: dict[str, Any] = {}
     if labels and labels.task != "spans":
         named["id2label"] = dict(enumerate(labels.names))
         named["label2id"] = {name: number for number, name in enumerate(labels.names)}
+    if labels and labels.problem:
+        named["problem_type"] = labels.problem
     names = {ours: theirs for theirs, ours in reversed(_ACTIVATIONS.items())}
     return {
         "hidden_act": names[config.activation],
         **{theirs: getattr(config, ours) for theirs, ours in (_NUMBERS | _RATES).items()},
         "initializer_range": 0.02,
+        "pad_token_id": pad_id,
         **named,
     }
 
@@ -122,5 +132,8 @@ def read_labels(raw: Mapping[str, Any], task: Task, num_classes: int) -> Labels:
     if task == "spans":
         return Labels(task, ("start", "end"))
     given = raw.get("id2label") or {}
+    if not isinstance(given, Mapping) or not all(str(key).isdigit() for key in given):
+        raise UserError(f"id2label is {given!r}; it must name classes by their numbers")
     names = {int(number): str(name) for number, name in given.items()}
-    return Labels(task, tuple(names.get(n, f"LABEL_{n}") for n in range(num_classes)))
+    found = tuple(names.get(n, f"LABEL_{n}") for n in range(num_classes))
+    return Labels(task, found, raw.get("problem_type"))

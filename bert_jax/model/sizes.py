@@ -73,7 +73,7 @@ class BertConfig:
                 raise UserError(
                     f"model.{name} is {getattr(self, name)!r}; choose from {', '.join(choices)}"
                 )
-        if self.layer_norm_epsilon <= 0:
+        if not self.layer_norm_epsilon > 0:
             raise UserError(
                 f"model.layer_norm_epsilon is {self.layer_norm_epsilon}; it must be positive"
             )

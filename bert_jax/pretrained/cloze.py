@@ -77,13 +77,14 @@ def fill_mask(
     tokenizer: Tokenizer,
     rows: Sequence[Row],
     *,
-    top_k: int,
+    top_k: int | None,
     targets: Sequence[str] | None,
 ) -> list[list[list[Prediction]]]:
     """For each row, for each [MASK] in it, the candidates; see `Pretrained.fill_mask`."""
     network.require("predictions", "fill_mask")
     wanted = tuple(dict.fromkeys(target_id(tokenizer, target) for target in targets or ()))
     most = len(wanted) or network.config.vocab_size
+    top_k = (len(wanted) or min(5, most)) if top_k is None else top_k
     if top_k < 1 or (not wanted and top_k > most):
         raise UserError(f"top_k is {top_k}; it must lie between 1 and {most}")
     masked = []
@@ -113,30 +114,34 @@ def fill_mask(
 
 
 def target_id(tokenizer: Tokenizer, target: str) -> int:
-    """The id of a word, or of a piece written as in the vocabulary.
+    """The id of a word as it stands in a text, or of a piece as the vocabulary writes it.
 
     Raises:
       UserError: the vocabulary has no one piece for it.
     """
+    # Byte-level vocabularies have another piece for a word after a space than inside another.
+    encoding = tokenizer.encode(f" {target}")
+    if encoding.length == 3 and encoding.ids[1] != tokenizer.unk_id:
+        return encoding.ids[1]
     if target in tokenizer.runtime.vocab:
         return tokenizer.runtime.vocab[target]
-    encoding = tokenizer.encode(target)
-    if encoding.length != 3 or encoding.ids[1] == tokenizer.unk_id:
-        pieces = " ".join(encoding.tokens[1:-1])
-        raise UserError(f"the target {target!r} is no one piece of the vocabulary, but {pieces!r}")
-    return encoding.ids[1]
+    pieces = " ".join(encoding.tokens[1:-1])
+    raise UserError(f"the target {target!r} is no one piece of the vocabulary, but {pieces!r}")
 
 
 def pseudo_log_likelihood(
     network: Network, tokenizer: Tokenizer, rows: Sequence[Row]
 ) -> list[Likelihood]:
-    """Each token masked in turn, the text's other tokens given (Salazar et al. 2020)."""
+    """Each token masked in turn, the text's other tokens given (Salazar et al. 2020).
+
+    Special tokens are not scored, neither the frame nor those written in the text.
+    """
     network.require("predictions", "the likelihood of a text")
-    frame = (tokenizer.cls_id, tokenizer.sep_id)
+    special = (tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id)
     masked, owners = [], []
     for number, row in enumerate(rows):
         for place, token_id in enumerate(row.ids):
-            if token_id not in frame:
+            if token_id not in special:
                 ids = list(row.ids)
                 ids[place] = tokenizer.mask_id
                 masked.append(Row(ids, row.segment_ids, (place, token_id)))

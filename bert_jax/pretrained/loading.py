@@ -9,7 +9,7 @@ import jax
 
 from bert_jax.errors import UserError
 from bert_jax.interop.folders import read_folder
-from bert_jax.interop.naming import TITLES
+from bert_jax.interop.naming import TITLES, Report, flatten
 from bert_jax.model.heads import BertForPreTraining
 from bert_jax.model.sizes import BertConfig
 from bert_jax.pretrained.model import PRETRAINING, Pretrained
@@ -51,7 +51,9 @@ def load(folder: str | Path, *, allow_pickle: bool = False, dtype: str = "float3
     found = read_folder(path, allow_pickle=allow_pickle)
     if found.report.created:
         names = " and no ".join(TITLES[part] for part in found.report.created)
-        _log.warning("%s has no %s: initialised, without use until trained", path, names)
+        _log.warning("%s has no %s; what it lacks was initialised", path, names)
+    if found.tokenizer is None:
+        _log.warning("%s takes ids only: %s", path, found.tokenizer_problem)
     return Pretrained(
         BertForPreTraining(dataclasses.replace(found.config, dtype=dtype)),
         found.params,
@@ -59,6 +61,8 @@ def load(folder: str | Path, *, allow_pickle: bool = False, dtype: str = "float3
         parts=found.parts,
         labels=found.labels,
         report=found.report,
+        tokenizer_problem=found.tokenizer_problem,
+        extras=found.extras,
     )
 
 
@@ -87,4 +91,5 @@ def _load_run(folder: Path, dtype: str) -> Pretrained:
     params = Checkpoints(run.checkpoints, read_only=True).restore_params(shapes)
     # Without pairs nothing trains the pooler and the head on it.
     parts = PRETRAINING if config["pairs"]["nsp"] else frozenset({"predictions"})
-    return Pretrained(model, params, tokenizer, parts=parts)
+    report = Report(loaded=sorted(flatten(params)))
+    return Pretrained(model, params, tokenizer, parts=parts, report=report)

@@ -1,8 +1,9 @@
 """`Pretrained`: what a user holds in hand. Each method is told at length in its own file."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -15,10 +16,11 @@ from bert_jax.interop.naming import Report
 from bert_jax.interop.settings import Labels
 from bert_jax.model.heads import BertForPreTraining
 from bert_jax.model.sizes import BertConfig
-from bert_jax.pretrained import cloze, vectors
+from bert_jax.pretrained import cloze, features, vectors
 from bert_jax.pretrained.cloze import Likelihood, Prediction
+from bert_jax.pretrained.features import Attention, Features
 from bert_jax.pretrained.network import Network, Pass
-from bert_jax.pretrained.outputs import Attention, Features, Outputs
+from bert_jax.pretrained.outputs import Outputs
 from bert_jax.pretrained.rows import Row, compute_rows, row_of
 from bert_jax.pretrained.vectors import Layers, WordVector, layer_mix
 from bert_jax.tokenizers import Encoding, Tokenizer
@@ -48,6 +50,8 @@ class Pretrained:
         parts: frozenset[str] = PRETRAINING,
         labels: Labels | None = None,
         report: Report | None = None,
+        tokenizer_problem: str = "the model has no tokenizer",
+        extras: Mapping[str, bytes] = MappingProxyType({}),
     ):
         """Wraps what `load` read, or what training has in hand.
 
@@ -58,6 +62,8 @@ class Pretrained:
           parts: which of pooler, predictions, seq_relationship, classifier were trained.
           labels: of the classifier.
           report: what became of every tensor of the folder.
+          tokenizer_problem: why there is no tokenizer.
+          extras: files that `save` hands on, by their paths.
         """
         self.model = model
         self.params = params
@@ -65,6 +71,8 @@ class Pretrained:
         self.parts = parts
         self.labels = labels
         self.report = report or Report()
+        self._tokenizer_problem = tokenizer_problem
+        self._extras = extras
         self.network = Network(model.config, params, parts, labels)
 
     @property
@@ -85,9 +93,7 @@ class Pretrained:
           UserError: its folder had none.
         """
         if self._tokenizer is None:
-            raise UserError(
-                "the model's folder has no tokenizer; put its vocab.txt or tokenizer.json there"
-            )
+            raise UserError(self._tokenizer_problem)
         return self._tokenizer
 
     def save(self, folder: str | Path, layout: Format = "huggingface") -> None:
@@ -108,6 +114,7 @@ class Pretrained:
             parts=self.parts,
             labels=self.labels,
             tokenizer=self._tokenizer,
+            extras=self._extras,
         )
 
     def forward(
@@ -148,20 +155,8 @@ class Pretrained:
           >>> features.tokens[0][0], features.layers.shape[0], features.mean.shape
           ('[CLS]', 3, (2, 32))
         """
-        texts = _list(texts)
-        if not texts:
-            raise UserError("there is no text to encode")
-        encodings = self.tokenizer.encode_batch(texts, None if pairs is None else _list(pairs))
-        lengths = np.array([encoding.length for encoding in encodings])
-        ids = np.full((len(texts), lengths.max()), self.tokenizer.pad_id)
-        segment_ids = np.zeros_like(ids)
-        for number, encoding in enumerate(encodings):
-            ids[number, : encoding.length] = encoding.ids
-            segment_ids[number, : encoding.length] = encoding.segment_ids
-        outputs = self.forward(ids, segment_ids, lengths, attentions=True)
-        assert outputs.attentions is not None
-        tokens = [encoding.tokens for encoding in encodings]
-        return Features(tokens, lengths, outputs.hidden_states, outputs.pooled, outputs.attentions)
+        encodings = self._fitting(_list(texts), None if pairs is None else _list(pairs))
+        return features.encode(self.network, self.tokenizer.pad_id, encodings)
 
     def embed(
         self,
@@ -252,16 +247,16 @@ class Pretrained:
     def _warn_of_cut(self, num_cut: int) -> None:
         if num_cut:
             most = self.config.max_positions
-            _log.warning("%d texts were cut to the model's %d tokens", num_cut, most)
+            _log.warning("%d of the texts were cut to the model's %d tokens", num_cut, most)
 
     def fill_mask(
-        self, text: str, *, top_k: int = 5, targets: Sequence[str] | None = None
+        self, text: str, *, top_k: int | None = None, targets: Sequence[str] | None = None
     ) -> list[list[Prediction]]:
         """The likeliest tokens for each [MASK] of a text, best first.
 
         Args:
           text: with one [MASK] or several; each is guessed with the others hidden.
-          top_k: how many.
+          top_k: how many; if not given, 5, or all targets.
           targets: only these; the probabilities stay those among all tokens.
 
         Raises:
@@ -276,10 +271,15 @@ class Pretrained:
         return self.fill_masks([text], top_k=top_k, targets=targets)[0]
 
     def fill_masks(
-        self, texts: Sequence[str], *, top_k: int = 5, targets: Sequence[str] | None = None
+        self,
+        texts: Sequence[str],
+        *,
+        top_k: int | None = None,
+        targets: Sequence[str] | None = None,
     ) -> list[list[list[Prediction]]]:
         """As `fill_mask`, for many texts."""
         rows = [row_of(encoding) for encoding in self._fitting(_list(texts))]
+        targets = None if targets is None else _list(targets)
         return cloze.fill_mask(self.network, self.tokenizer, rows, top_k=top_k, targets=targets)
 
     def fill_mask_ids(self, ids: Sequence[int], *, top_k: int) -> list[list[Prediction]]:
@@ -290,18 +290,26 @@ class Pretrained:
     def next_sentence(self, pairs: Sequence[tuple[str, str]]) -> Float[np.ndarray, " n"]:
         """How probable it is that the second text of each pair follows the first.
 
-        Pairs longer than the model are cut at their ends, the longer text first.
+        Pairs longer than the model are cut at their ends, the longer text first, with a warning.
 
         Raises:
-          UserError: a model without a next-sentence head.
+          UserError: a model without a next-sentence head or without segments.
 
         Examples:
           >>> bert.next_sentence([("She cooked pasta.", "It was delicious.")]).shape
           (1,)
         """
         self.network.require("seq_relationship", "next_sentence")
+        if self.config.num_segments < 2:
+            raise UserError("the model has one segment only, so it takes no pairs")
+        if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
+            raise UserError("pairs must be a list of two texts each")
         firsts, seconds = [first for first, _ in pairs], [second for _, second in pairs]
-        encodings = self.tokenizer.encode_batch(firsts, seconds, self.config.max_positions)
+        encodings = self.tokenizer.encode_batch(firsts, seconds)
+        num_long = sum(encoding.length > self.config.max_positions for encoding in encodings)
+        if num_long:
+            self._warn_of_cut(num_long)
+            encodings = self.tokenizer.encode_batch(firsts, seconds, self.config.max_positions)
         found = np.zeros(len(pairs), np.float32)
         rows = [row_of(encoding) for encoding in encodings]
         for members, probabilities in compute_rows(
@@ -350,18 +358,7 @@ class Pretrained:
           ((1, 2), True)
         """
         (encoding,) = self._fitting([text], None if pair is None else [pair])
-        for name, chosen, most in (
-            ("layer", layers, self.config.num_layers),
-            ("head", heads, self.config.num_heads),
-        ):
-            for number in chosen or ():
-                if not -most <= number < most:
-                    raise UserError(f"there is no {name} {number}; they are 0 to {most - 1}")
-        found = self.forward([encoding.ids], [encoding.segment_ids], attentions=True).attentions
-        assert found is not None
-        weights = found[:, 0]
-        weights = weights if layers is None else weights[list(layers)]
-        return Attention(encoding.tokens, weights if heads is None else weights[:, list(heads)])
+        return features.attentions(self.network, encoding, layers=layers, heads=heads)
 
     def _fitting(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Encoding]:
         """Encodings of texts that the model takes whole."""

@@ -1,7 +1,7 @@
 """A model's parameters on a device, and compiled functions of what they make of a batch."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from bert_jax.errors import UserError
 from bert_jax.interop.naming import TITLES
+from bert_jax.interop.settings import Labels
 from bert_jax.model.encoder import Bert, BertLayer, Embeddings
 from bert_jax.model.heads import Classifier, MaskedWordPredictions, SeqRelationship
 from bert_jax.model.sizes import BertConfig
@@ -76,6 +77,7 @@ class Pass:
 
     def class_logits(self) -> Float[Array, "B *T C"]:
         """Scores of the classes, for sentences or for tokens."""
+        assert self._labels is not None
         vectors = self.pooled if self._labels.task == "sentence" else self.sequence
         head = Classifier(self._config, len(self._labels.names))
         scores: Any = head.apply({"params": self._params["classifier"]}, vectors)
@@ -94,11 +96,11 @@ class Network:
       config: of the model.
       params: of `BertForPreTraining`, and of a `Classifier` under "classifier".
       parts: which of pooler, predictions, seq_relationship and classifier were trained.
-      labels: of the classifier (`interop.settings.Labels`), None without one.
+      labels: of the classifier, None without one.
     """
 
     def __init__(
-        self, config: BertConfig, params: PyTree, parts: frozenset[str], labels: Any = None
+        self, config: BertConfig, params: PyTree, parts: frozenset[str], labels: Labels | None
     ):
         self.config = config
         self.params = params
@@ -151,30 +153,40 @@ class Network:
         attentions: bool = False,
     ) -> Outputs:
         """See `Pretrained.forward`."""
+        names = [name for name in Outputs._fields if name != "attentions" or attentions]
+        return Outputs(**self.fields(input_ids, segment_ids, lengths, names=names))
+
+    def fields(
+        self, input_ids: Any, segment_ids: Any = None, lengths: Any = None, *, names: Iterable[str]
+    ) -> dict[str, np.ndarray]:
+        """Some fields of `Outputs`, those that the model has; the others cost nothing."""
         ids, segments, sizes = self._checked(input_ids, segment_ids, lengths)
         num_tokens = ids.shape[1]
         width = min(-(-num_tokens // _PAD_TO) * _PAD_TO, self.config.max_positions)
         padding = [(0, 0), (0, width - num_tokens)]
-        everything = _Everything(self.parts, attentions)
-        found = self.compute(everything, np.pad(ids, padding), np.pad(segments, padding), sizes)
+        there = frozenset(name for name in names if _PART_OF.get(name) in {None, *self.parts})
+        found = self.compute(_Fields(there), np.pad(ids, padding), np.pad(segments, padding), sizes)
         found = jax.tree.map(np.asarray, found)
         per_token = {"hidden_states": 2, "mlm_logits": 1, "class_logits": 1}
         if self.labels and self.labels.task == "sentence":
             del per_token["class_logits"]
-        for name, axis in per_token.items():
-            if name in found:
-                found[name] = found[name][(slice(None),) * axis + (slice(num_tokens),)]
-        if attentions:
+        for name in found.keys() & per_token.keys():
+            found[name] = found[name][(slice(None),) * per_token[name] + (slice(num_tokens),)]
+        if "attentions" in found:
             found["attentions"] = found["attentions"][..., :num_tokens, :num_tokens]
-        return Outputs(**{name: found.get(name) for name in Outputs._fields})
+        return found
 
     def _checked(
         self, input_ids: Any, segment_ids: Any, lengths: Any
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The inputs as arrays [B T], [B T] and [B]; an accelerator could not complain."""
-        ids = self.check_ids(np.asarray(input_ids))
+        try:
+            ids = np.asarray(input_ids)
+        except ValueError:  # rows of several lengths
+            raise UserError("input_ids are ragged; pad the rows and give their lengths") from None
         if ids.ndim != 2 or not ids.size:
             raise UserError(f"input_ids has the shape {list(ids.shape)}; it must be [B T]")
+        self._check_ids(ids)
         segments = np.zeros_like(ids) if segment_ids is None else np.asarray(segment_ids)
         sizes = np.full(len(ids), ids.shape[1]) if lengths is None else np.asarray(lengths)
         if segments.shape != ids.shape or sizes.shape != ids.shape[:1]:
@@ -190,15 +202,11 @@ class Network:
                 raise UserError(f"{name} must be whole numbers from {least} to {most}")
         return ids.astype(np.int32), segments.astype(np.int32), sizes.astype(np.int32)
 
-    def check_ids(self, ids: np.ndarray) -> np.ndarray:
-        """The ids themselves.
-
-        Raises:
-          UserError: one that is not in the vocabulary, or more than there are positions.
-        """
+    def _check_ids(self, ids: np.ndarray) -> None:
+        """Refuses ids that are not in the vocabulary, and more than there are positions."""
         if ids.dtype.kind not in "iu":
             raise UserError(f"input_ids are {ids.dtype}; they must be whole numbers")
-        if ids.shape and ids.shape[-1] > self.config.max_positions:
+        if ids.shape[-1] > self.config.max_positions:
             raise UserError(
                 f"a row has {ids.shape[-1]} tokens, the model takes {self.config.max_positions}"
             )
@@ -208,7 +216,6 @@ class Network:
                 f"the id {outside[0]} is not in the vocabulary, which has "
                 f"{self.config.vocab_size} pieces, 0 to {self.config.vocab_size - 1}"
             )
-        return ids
 
     def require(self, part: str, purpose: str) -> None:
         """Refuses what the model cannot do.
@@ -220,26 +227,32 @@ class Network:
             raise UserError(f"the model has no trained {TITLES[part]}, which {purpose} needs")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Everything:
-    """Computes the fields of `Outputs` that there are."""
+# Which part of a model a field of `Outputs` is of, if it is not of the encoder's.
+_PART_OF = {
+    "pooled": "pooler",
+    "mlm_logits": "predictions",
+    "nsp_logits": "seq_relationship",
+    "class_logits": "classifier",
+}
 
-    parts: frozenset[str]
-    attentions: bool
+
+@dataclasses.dataclass(frozen=True)
+class _Fields:
+    """Computes some fields of `Outputs`."""
+
+    names: frozenset[str]
 
     def __call__(self, seen: Pass) -> dict[str, Array]:
         """By name."""
-        positions = jnp.arange(seen.sequence.shape[1])[None, :]
-        found = {"hidden_states": jnp.stack(seen.hidden_states)}
-        if "pooler" in self.parts:
-            found["pooled"] = seen.pooled
-        if "predictions" in self.parts:
-            everywhere = jnp.broadcast_to(positions, seen.sequence.shape[:2])
-            found["mlm_logits"] = seen.mlm_logits(everywhere)
-        if "seq_relationship" in self.parts:
-            found["nsp_logits"] = seen.nsp_logits()
-        if "classifier" in self.parts:
-            found["class_logits"] = seen.class_logits()
-        if self.attentions:
-            found["attentions"] = jnp.stack(seen.attentions)
-        return found
+        everywhere = jnp.broadcast_to(
+            jnp.arange(seen.sequence.shape[1])[None, :], seen.sequence.shape[:2]
+        )
+        compute: dict[str, Callable[[], Array]] = {
+            "hidden_states": lambda: jnp.stack(seen.hidden_states),
+            "pooled": lambda: seen.pooled,
+            "mlm_logits": lambda: seen.mlm_logits(everywhere),
+            "nsp_logits": seen.nsp_logits,
+            "class_logits": seen.class_logits,
+            "attentions": lambda: jnp.stack(seen.attentions),
+        }
+        return {name: compute[name]() for name in self.names}

@@ -20,50 +20,8 @@ class Outputs(NamedTuple):
     """
 
     hidden_states: Float[np.ndarray, "layers B T D"]
-    pooled: Float[np.ndarray, "B D"] | None
-    mlm_logits: Float[np.ndarray, "B T V"] | None
-    nsp_logits: Float[np.ndarray, "B 2"] | None
-    class_logits: Float[np.ndarray, "B *T C"] | None
-    attentions: Float[np.ndarray, "L B N T T"] | None
-
-
-class Features(NamedTuple):
-    """What a model makes of some texts, in one batch.
-
-    Attributes:
-      tokens: of each text, with [CLS] and [SEP].
-      lengths: how many these are; what lies behind them in the arrays is padding.
-      layers: hidden states, 0 the embeddings, those of `Outputs`.
-      pooled: None without a pooler.
-      attention: softmax of the scores; a row sums to 1 over the real keys.
-    """
-
-    tokens: list[list[str]]
-    lengths: np.ndarray
-    layers: Float[np.ndarray, "layers B T D"]
-    pooled: Float[np.ndarray, "B D"] | None
-    attention: Float[np.ndarray, "L B N T T"]
-
-    @property
-    def mean(self) -> Float[np.ndarray, "B D"]:
-        """Of the last layer's vectors at real tokens, [CLS] and [SEP] among them."""
-        is_real = np.arange(self.layers.shape[2]) < self.lengths[:, None]
-        return (self.layers[-1] * is_real[..., None]).sum(1) / self.lengths[:, None]
-
-    @property
-    def cls(self) -> Float[np.ndarray, "B D"]:
-        """The last layer's vector at [CLS]."""
-        return self.layers[-1, :, 0]
-
-
-class Attention(NamedTuple):
-    """Where the tokens of a text look.
-
-    Attributes:
-      tokens: with [CLS] and [SEP].
-      weights: layer, head, the token that looks, the token it looks at; softmax before
-        dropout, so each row sums to 1.
-    """
-
-    tokens: list[str]
-    weights: Float[np.ndarray, "layers heads T T"]
+    pooled: Float[np.ndarray, "B D"] | None = None
+    mlm_logits: Float[np.ndarray, "B T V"] | None = None
+    nsp_logits: Float[np.ndarray, "B 2"] | None = None
+    class_logits: Float[np.ndarray, "B *T C"] | None = None
+    attentions: Float[np.ndarray, "L B N T T"] | None = None

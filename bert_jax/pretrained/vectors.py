@@ -67,7 +67,9 @@ def layer_mix(layers: Layers, mix: str | None, num_layers: int) -> LayerMix:
         if layers != "all":
             raise UserError(f"layers is {layers!r}; give numbers or 'all'")
         return LayerMix(tuple(range(num_layers + 1)), mix or "stack")
-    numbers = [layers] if isinstance(layers, int) else list(layers)
+    numbers = [layers] if isinstance(layers, int) else [int(number) for number in layers]
+    if not numbers:
+        raise UserError("layers is empty; name at least one")
     for number in numbers:
         if not -num_layers - 1 <= number <= num_layers:
             raise UserError(
@@ -184,6 +186,9 @@ def _words(text: str, encoding: Encoding, vectors: np.ndarray, pieces: str) -> l
     for first, last in zip(starts, ends, strict=True):
         spans = encoding.offsets[first + 1 : last + 1]
         start, end = min(span[0] for span in spans), max(span[1] for span in spans)
-        vector = vectors[first] if pieces == "first" else vectors[first:last].mean(axis=0)
-        words.append(WordVector(text[start:end], start, end, vector))
+        # A byte-level vocabulary has the space before a word in its first piece.
+        start += len(text[start:end]) - len(text[start:end].lstrip())
+        if word := text[start:end].rstrip():
+            vector = vectors[first] if pieces == "first" else vectors[first:last].mean(axis=0)
+            words.append(WordVector(word, start, start + len(word), vector))
     return words

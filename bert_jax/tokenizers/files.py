@@ -39,10 +39,14 @@ def load_tokenizer(folder: str | Path, compat: Compat | None = None) -> Tokenize
         saved with, else the default.
 
     Raises:
-      UserError: nothing there that can be read, or special tokens are missing.
+      UserError: nothing there that can be read, special tokens are missing, or words
+        are split by other software (MeCab, in models of Japanese).
     """
     path = Path(folder)
     config = _read_config(path if path.is_dir() else path.parent)
+    splitter = config.get("word_tokenizer_type", "basic")
+    if splitter != "basic":
+        raise UserError(f"{path} splits words by {splitter!r}, which is not supported")
     compat = compat or config.get("compat")
     if compat not in (None, "google"):
         raise UserError(f"compat is {compat!r}; it is None or 'google'")

@@ -41,6 +41,21 @@ def test_targets_keep_their_probabilities(bert: Pretrained) -> None:
     assert len(bert.fill_mask(text, targets=["paris", piece], top_k=1)[0]) == 1
 
 
+def test_a_target_is_the_word_as_it_stands_in_a_text() -> None:
+    """Byte-level vocabularies have another piece for it inside a word."""
+    bert = make_model(make_tokenizer(320, type="byte_bpe"))
+    vocab = bert.tokenizer.runtime.vocab
+    word = next(piece[1:] for piece in vocab if piece[0] == "Ġ" and piece[1:] in vocab)
+    (guesses,) = bert.fill_mask(f"a{bert.tokenizer.runtime.specials.mask}", targets=[word])
+    assert [guess.token for guess in guesses] == [f"Ġ{word}"]
+
+
+def test_special_tokens_in_a_text_are_not_scored(bert: Pretrained) -> None:
+    (found,) = bert.pseudo_log_likelihood(["Paris [MASK] [SEP] pasta [PAD]"])
+    assert set(found.tokens).isdisjoint({"[CLS]", "[SEP]", "[MASK]", "[PAD]"})
+    assert found.tokens
+
+
 def test_many_texts_in_their_order(bert: Pretrained) -> None:
     texts = ["[MASK] " + "Paris " * count for count in (9, 1, 30, 3)]
     together = bert.fill_masks(texts, top_k=1)
@@ -92,8 +107,14 @@ def test_what_a_model_cannot_do() -> None:
     wordless = Pretrained(whole.model, whole.params, None)
     assert not wordless.has_tokenizer
     assert wordless.forward([[2, 3]]).pooled is not None
-    with pytest.raises(UserError, match=r"no tokenizer; put its vocab\.txt or tokenizer\.json"):
+    with pytest.raises(UserError, match="the model has no tokenizer"):
         wordless.embed(["a"])
+
+
+def test_a_model_without_segments_takes_no_pairs() -> None:
+    bert = make_model(make_tokenizer(), num_segments=1)
+    with pytest.raises(UserError, match="one segment only"):
+        bert.next_sentence([("a", "b")])
 
 
 def test_what_is_asked_wrongly(bert: Pretrained) -> None:
@@ -109,5 +130,7 @@ def test_what_is_asked_wrongly(bert: Pretrained) -> None:
         bert.fill_mask("[MASK] " * 100)
     with pytest.raises(UserError, match="texts is one string"):
         bert.embed("a string")
+    with pytest.raises(UserError, match="texts is one string"):
+        bert.fill_mask("[MASK]", targets="paris")
     with pytest.raises(UserError, match="there is no layer 2; they are 0 to 1"):
         bert.attentions("a", layers=[2])

@@ -93,6 +93,7 @@ def test_bfloat16_gives_float32_that_is_near(bert: Pretrained) -> None:
     [
         ({"input_ids": [[2, 200]]}, "the id 200 is not in the vocabulary, which has 200 pieces"),
         ({"input_ids": [[2, -1]]}, "the id -1 is not in the vocabulary"),
+        ({"input_ids": [[2, 3], [4]]}, "input_ids are ragged; pad the rows"),
         ({"input_ids": [[2.5, 3]]}, "they must be whole numbers"),
         ({"input_ids": [2, 3]}, r"the shape \[2\]; it must be \[B T\]"),
         ({"input_ids": np.zeros((0, 4), int)}, "it must be"),

@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pytest
+from model_cases import make_model, make_tokenizer
 
 from bert_jax.errors import UserError
 from bert_jax.pretrained import Pretrained
@@ -86,6 +87,14 @@ def test_words(bert: Pretrained) -> None:
     assert stacked.shape == (3, 32)
 
 
+def test_words_of_a_byte_level_vocabulary_have_no_spaces() -> None:
+    bert = make_model(make_tokenizer(300, type="byte_bpe"))
+    (found,) = bert.words(["I love  Paris, 나는 파리를 "])
+    text = "I love  Paris, 나는 파리를 "
+    assert [word.word for word in found] == ["I", "love", "Paris", ",", "나는", "파리를"]
+    assert [text[word.start : word.end] for word in found] == [word.word for word in found]
+
+
 def test_texts_longer_than_the_model(bert: Pretrained, caplog: pytest.LogCaptureFixture) -> None:
     long = " ".join(f"Paris pasta {number}" for number in range(60))
     encoding = bert.tokenizer.encode(long)
@@ -107,7 +116,7 @@ def test_texts_longer_than_the_model(bert: Pretrained, caplog: pytest.LogCapture
     assert [word.word for word in words] == long.split()
     with caplog.at_level(logging.WARNING):
         cut = bert.embed([long, "short"])
-    assert "1 texts were cut to the model's 64 tokens" in caplog.text
+    assert "1 of the texts were cut to the model's 64 tokens" in caplog.text
     np.testing.assert_allclose(cut[0], windows[0].hidden_states[-1, 0].mean(0), atol=1e-5)
     assert len(bert.words([long])[0]) < len(words)
     with pytest.raises(UserError, match="truncate it or read it in windows"):

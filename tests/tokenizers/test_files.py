@@ -388,3 +388,10 @@ def test_two_models_in_a_folder_are_refused(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(UserError, match=r"2 .model files; name the one to read"):
         load_tokenizer(tmp_path)
+
+
+def test_words_that_other_software_splits_are_refused(tmp_path: Path) -> None:
+    """As in published models of Japanese."""
+    folder = write_vocab(tmp_path / "ja", [*Specials(), *PIECES], word_tokenizer_type="mecab")
+    with pytest.raises(UserError, match="splits words by 'mecab', which is not supported"):
+        load_tokenizer(folder)
