@@ -87,7 +87,7 @@ def _print(found: Comparison, console: Console) -> None:
             for row in found.differences
         ],
     )
-    for part in found.only_one:
+    for part in found.not_compared:
         console.say(f"not compared: {part}")
     if found.same_first is not None and found.same_top is not None:
         console.say(
@@ -100,9 +100,7 @@ def _print(found: Comparison, console: Console) -> None:
         console.say(f"tokenizers: {len(found.tokenized)} of {len(NASTY)} hard strings differ")
         for text in found.tokenized:
             console.say(f"  {text!r}")
-    console.say(
-        "equal to rounding" if found.is_rounding else "the two differ by more than rounding"
-    )
+    console.say(found.verdict)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from bert_jax.errors import UserError
+from bert_jax.interop.naming import is_padded
 from bert_jax.pretrained.outputs import Outputs
 
 # What rounding of float32 explains: hidden states relative to their scale, logits as they are.
@@ -95,8 +96,7 @@ class Difference(NamedTuple):
       what: such as "layer 3".
       largest: of the absolute differences, at real tokens.
       scale: the largest absolute value of the first.
-      tolerance: what rounding explains, as an absolute difference; None where
-        nothing is said.
+      tolerance: what rounding explains, as an absolute difference.
     """
 
     what: str
@@ -114,38 +114,51 @@ class Comparison(NamedTuple):
     """What was found.
 
     Attributes:
-      differences: of every layer and head that both have.
-      only_one: parts that one of the two lacks.
+      differences: of every layer, and of every other part that both have in one shape.
+      not_compared: parts that one of the two lacks, or that have different shapes.
       same_first: share of the positions with the same likeliest token, None without heads.
       same_top: share of the ten likeliest tokens that both name.
       tokenized: strings that the two split differently, None if one has no tokenizer.
     """
 
     differences: list[Difference]
-    only_one: list[str]
+    not_compared: list[str]
     same_first: float | None
     same_top: float | None
     tokenized: list[str] | None
 
     @property
     def is_rounding(self) -> bool:
-        """Whether nothing but rounding differs."""
+        """Whether nothing but rounding differs in what was compared."""
         return all(difference.is_rounding for difference in self.differences)
+
+    @property
+    def verdict(self) -> str:
+        """All of it in one line, which claims no more than was compared."""
+        if not self.is_rounding:
+            return "the two differ by more than rounding"
+        is_all = not self.not_compared and self.tokenized is not None
+        verdict = "equal to rounding" if is_all else "what both have is equal to rounding"
+        return f"{verdict}, but the tokenizers differ" if self.tokenized else verdict
 
 
 def compare(first: Comparable, second: Comparable) -> Comparison:
     """Puts the same texts through both.
 
+    Where one pads its tables, only the rows that both have are compared.
+
     Raises:
-      UserError: models of different depth, width or vocabulary.
+      UserError: models of different depth, width or vocabulary, or a tokenizer whose ids
+        are beyond the vocabulary.
     """
-    if first.vocab_size != second.vocab_size:
+    vocab_size, num_rows = sorted((first.vocab_size, second.vocab_size))
+    if vocab_size != num_rows and not is_padded(num_rows, vocab_size):
         raise UserError(
             f"{first.name} has {first.vocab_size} pieces in its vocabulary, {second.name} "
             f"{second.vocab_size}; they cannot be compared"
         )
-    batch = _batch(first, second)
-    one, other = first.forward(*batch), second.forward(*batch)
+    batch = _batch(first, second, vocab_size)
+    one, other = (_crop(model.forward(*batch), vocab_size) for model in (first, second))
     if one.hidden_states.shape != other.hidden_states.shape:
         layers, width = one.hidden_states.shape[0] - 1, one.hidden_states.shape[-1]
         others = other.hidden_states.shape[0] - 1, other.hidden_states.shape[-1]
@@ -158,12 +171,17 @@ def compare(first: Comparable, second: Comparable) -> Comparison:
         _difference("embeddings" if n == 0 else f"layer {n}", a[is_real], b[is_real], relative=True)
         for n, (a, b) in enumerate(zip(one.hidden_states, other.hidden_states, strict=True))
     ]
-    only_one = []
+    not_compared = []
+    if num_rows > vocab_size:
+        not_compared.append(f"{num_rows - vocab_size} rows beyond the vocabulary")
     for field in ("attentions", "pooled", "mlm_logits", "nsp_logits", "class_logits"):
         a, b = getattr(one, field), getattr(other, field)
         if (a is None) != (b is None):
-            only_one.append(f"{field} ({first.name if b is None else second.name} alone)")
+            not_compared.append(f"{field} ({first.name if b is None else second.name} alone)")
         if a is None or b is None:
+            continue
+        if a.shape != b.shape:  # NumPy would broadcast one head or class to many
+            not_compared.append(f"{field} ({_unlike(field, a, b)})")
             continue
         if field == "attentions":  # [L B N T T]: the rows of real tokens
             a, b = np.moveaxis(a, 2, 0)[:, :, is_real], np.moveaxis(b, 2, 0)[:, :, is_real]
@@ -173,22 +191,47 @@ def compare(first: Comparable, second: Comparable) -> Comparison:
     same_first = same_top = None
     if one.mlm_logits is not None and other.mlm_logits is not None:
         same_first, same_top = _agreement(one.mlm_logits[is_real], other.mlm_logits[is_real])
-    return Comparison(found, only_one, same_first, same_top, _tokenized(first, second))
+    return Comparison(found, not_compared, same_first, same_top, _tokenized(first, second))
 
 
-def _batch(first: Comparable, second: Comparable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _crop(outputs: Outputs, vocab_size: int) -> Outputs:
+    """Without the scores of rows that no piece has."""
+    if outputs.mlm_logits is None:
+        return outputs
+    return outputs._replace(mlm_logits=outputs.mlm_logits[..., :vocab_size])
+
+
+def _unlike(field: str, a: np.ndarray, b: np.ndarray) -> str:
+    """How two arrays of one field differ in shape."""
+    if a.ndim != b.ndim:  # class_logits
+        return " and ".join("of tokens" if x.ndim == 3 else "of sentences" for x in (a, b))
+    axis, unit = (2, "heads") if field == "attentions" else (-1, "classes")
+    return f"{unit}: {a.shape[axis]} and {b.shape[axis]}"
+
+
+def _batch(
+    first: Comparable, second: Comparable, vocab_size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The texts by a tokenizer of the two; ids drawn by chance if neither has one."""
-    encode = first.encode or second.encode
+    # The smaller vocabulary's tokenizer first: its ids are in both.
+    models = sorted((first, second), key=lambda model: model.vocab_size)
+    name, encode = next(((m.name, m.encode) for m in models if m.encode), ("", None))
     most = min(first.max_positions, second.max_positions)
     rows: list[tuple[Sequence[int], Sequence[int]]]
     if encode is not None:
         rows = [encode(text, pair) for text, pair in _TEXTS]
+        largest = max(max(ids) for ids, _ in rows)
+        if largest >= vocab_size:
+            raise UserError(
+                f"the tokenizer of {name} gives the id {largest}, but only {vocab_size} ids are "
+                "in the vocabularies of both; it does not belong to this model"
+            )
     else:
         random = np.random.default_rng(0)
         sizes = [most, max(1, most // 2), 1, max(1, most // 3)]
         rows = [
             (
-                random.integers(0, first.vocab_size, size).tolist(),
+                random.integers(0, vocab_size, size).tolist(),
                 [int(i > size / 2) for i in range(size)],
             )
             for size in (min(size, 64) for size in sizes)

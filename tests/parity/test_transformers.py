@@ -1,6 +1,9 @@
 """Beside torch and transformers themselves: models of theirs here, and ours there."""
 
+import json
+import shutil
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ from differences import HIDDEN, apart, compare, relative
 from tokenizers import normalizers
 
 import bert_jax
+from bert_jax import cli, parity
 from bert_jax.model.sizes import SIZES
 from bert_jax.pretrained import Outputs, Pretrained
 from bert_jax.tokenizers import Tokenizer
@@ -251,3 +255,116 @@ def test_they_save_what_we_wrote_and_it_is_the_same(tmp_path: Path) -> None:
     for name in Outputs._fields:
         if getattr(one, name) is not None:
             assert apart(getattr(one, name), getattr(other, name)) == 0, name
+
+
+@pytest.fixture
+def run_parity(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., list[str]]:
+    """Runs the command and returns its lines; status 2 is an error in one line."""
+
+    def run_parity(*arguments: object, status: int = 0) -> list[str]:
+        monkeypatch.setattr("sys.argv", ["parity", *map(str, arguments)])
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        with pytest.raises(SystemExit) as caught:
+            cli.run(parity.main)
+        printed = capsys.readouterr()
+        assert caught.value.code == status, printed
+        assert "Traceback" not in printed.err
+        return (printed.err if status else printed.out).splitlines()
+
+    return run_parity
+
+
+@pytest.mark.parametrize(
+    ("reference", "parts"),
+    [
+        ("pretraining", ["pooled", "mlm_logits", "nsp_logits"]),
+        ("masked_lm_untied", ["mlm_logits"]),
+        ("encoder", ["pooled"]),
+        ("next_sentence", ["pooled", "nsp_logits"]),
+        ("sentence_classifier", ["pooled", "class_logits"]),
+        ("token_classifier", ["class_logits"]),
+        ("question_answering", ["class_logits"]),
+    ],
+)
+def test_parity_command(
+    reference: str, parts: list[str], run_parity: Callable, tmp_path: Path
+) -> None:
+    export(reference, tmp_path / "model")
+    lines = run_parity(tmp_path / "model", f"torch:{tmp_path / 'model'}")
+    known = ("pooled", "mlm_logits", "nsp_logits", "class_logits")
+    assert [name for name in known if any(line.startswith(name) for line in lines)] == parts
+    assert not any(line.startswith("not compared") for line in lines)
+    assert lines[-1] == "equal to rounding"
+
+
+def test_parity_of_a_padded_vocabulary(run_parity: Callable, tmp_path: Path) -> None:
+    """Ours crops what transformers keeps."""
+    from transformers import AutoModelForPreTraining
+
+    bert = export("pretraining", tmp_path / "model")
+    model = AutoModelForPreTraining.from_pretrained(tmp_path / "model")
+    model.resize_token_embeddings(bert.config.vocab_size, pad_to_multiple_of=8)
+    model.save_pretrained(tmp_path / "model")
+    lines = run_parity(f"torch:{tmp_path / 'model'}", tmp_path / "model")
+    missing = model.config.vocab_size - bert.config.vocab_size
+    assert missing > 0
+    assert f"not compared: {missing} rows beyond the vocabulary" in lines
+    assert any(line.startswith("mlm_logits") for line in lines)
+    assert lines[-1] == "what both have is equal to rounding"
+
+
+def test_parity_of_multiple_choice(run_parity: Callable, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoConfig, BertForMultipleChoice
+
+    folder = tmp_path / "model"
+    export("sentence_classifier", folder)
+    torch.manual_seed(0)
+    config = AutoConfig.from_pretrained(folder, num_labels=1)
+    BertForMultipleChoice(config).save_pretrained(folder)
+    lines = run_parity(folder, f"torch:{folder}")
+    assert any(line.startswith("class_logits") for line in lines)
+    assert lines[-1] == "equal to rounding"
+
+
+def test_parity_with_heads_that_transformers_made_up(run_parity: Callable, tmp_path: Path) -> None:
+    """What is random there is compared with nothing."""
+    folder = tmp_path / "model"
+    export("masked_lm_untied", folder)
+    for architecture in ("BertForPreTraining", "BertForSequenceClassification"):
+        content = json.loads((folder / "config.json").read_text())
+        content["architectures"] = [architecture]
+        (folder / "config.json").write_text(json.dumps(content))
+        lines = run_parity(f"torch:{folder}", f"torch:{folder}")
+        rows = [line.split()[0] for line in lines]
+        assert not {"pooled", "nsp_logits", "class_logits"} & set(rows)
+        assert ("mlm_logits" in rows) is (architecture == "BertForPreTraining")
+
+
+def test_parity_refuses_what_transformers_cannot_read(run_parity: Callable, tmp_path: Path) -> None:
+    def complaint(name: str, content: bytes) -> str:
+        folder = tmp_path / "broken" / name
+        shutil.copytree(tmp_path / "model", folder)
+        (folder / name).write_bytes(content)
+        (line,) = run_parity(f"torch:{folder}", tmp_path / "model", status=2)
+        return line
+
+    export("pretraining", tmp_path / "model")
+    said = f"error: transformers cannot read {tmp_path / 'broken'}"
+    weights = (tmp_path / "model" / "model.safetensors").read_bytes()
+    config = (tmp_path / "model" / "config.json").read_bytes()
+    for name, content in (
+        ("model.safetensors", weights[:1000]),
+        ("model.safetensors", weights[:-1]),
+        ("model.safetensors", b""),
+        ("config.json", config[:50]),
+        ("config.json", config.replace(b'"hidden_size": 24', b'"hidden_size": 48')),
+        ("config.json", config.replace(b'"BertForPreTraining"', b'"BertTokenizer"')),
+        ("tokenizer.json", b'{"version": "1.0"}'),
+        ("tokenizer.json", b"{"),
+        ("config.json", b'{"model_type": "clip"}'),
+    ):
+        assert complaint(name, content).startswith(said)
+        shutil.rmtree(tmp_path / "broken")
