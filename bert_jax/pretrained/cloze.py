@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from bert_jax.errors import UserError
+from bert_jax.errors import TextError, UserError
 from bert_jax.pretrained.network import Network, Pass
 from bert_jax.pretrained.rows import Row, compute_rows
 from bert_jax.tokenizers import Tokenizer
@@ -77,23 +77,25 @@ def fill_mask(
     tokenizer: Tokenizer,
     rows: Sequence[Row],
     *,
-    top_k: int,
+    top_k: int | None,
     targets: Sequence[str] | None,
 ) -> list[list[list[Prediction]]]:
     """For each row, for each [MASK] in it, the candidates; see `Pretrained.fill_mask`."""
     network.require("predictions", "fill_mask")
     wanted = tuple(dict.fromkeys(target_id(tokenizer, target) for target in targets or ()))
     most = len(wanted) or network.config.vocab_size
+    top_k = (len(wanted) or min(5, most)) if top_k is None else top_k
     if top_k < 1 or (not wanted and top_k > most):
         raise UserError(f"top_k is {top_k}; it must lie between 1 and {most}")
     masked = []
     for number, row in enumerate(rows):
         places = np.flatnonzero(np.array(row.ids) == tokenizer.mask_id)
         if not len(places):
-            raise UserError(
-                f"there is no {tokenizer.runtime.specials.mask} in "
-                f"{'the text' if len(rows) == 1 else f'text {number + 1}'}; "
-                "write one where a word is to be found"
+            raise TextError(
+                f"there is no {tokenizer.runtime.specials.mask} in the text; "
+                "write one where a word is to be found",
+                number=number,
+                num_texts=len(rows),
             )
         masked += [(number, Row(row.ids, row.segment_ids, (int(place),))) for place in places]
     candidates = _Candidates(top_k, wanted)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, PyTree
 
-from bert_jax.errors import UserError
+from bert_jax.errors import TextError, UserError
 from bert_jax.interop.folders import Format, write_folder
 from bert_jax.interop.naming import Report
 from bert_jax.interop.settings import Labels
@@ -255,13 +255,13 @@ class Pretrained:
             _log.warning("%d texts were cut to the model's %d tokens", num_cut, most)
 
     def fill_mask(
-        self, text: str, *, top_k: int = 5, targets: Sequence[str] | None = None
+        self, text: str, *, top_k: int | None = None, targets: Sequence[str] | None = None
     ) -> list[list[Prediction]]:
         """The likeliest tokens for each [MASK] of a text, best first.
 
         Args:
           text: with one [MASK] or several; each is guessed with the others hidden.
-          top_k: how many.
+          top_k: how many; if not given, 5, or all targets.
           targets: only these; the probabilities stay those among all tokens.
 
         Raises:
@@ -276,7 +276,11 @@ class Pretrained:
         return self.fill_masks([text], top_k=top_k, targets=targets)[0]
 
     def fill_masks(
-        self, texts: Sequence[str], *, top_k: int = 5, targets: Sequence[str] | None = None
+        self,
+        texts: Sequence[str],
+        *,
+        top_k: int | None = None,
+        targets: Sequence[str] | None = None,
     ) -> list[list[list[Prediction]]]:
         """As `fill_mask`, for many texts."""
         rows = [row_of(encoding) for encoding in self._fitting(_list(texts))]
@@ -366,12 +370,11 @@ class Pretrained:
     def _fitting(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Encoding]:
         """Encodings of texts that the model takes whole."""
         encodings = self.tokenizer.encode_batch(texts, pairs)
-        for encoding in encodings:
-            if encoding.length > self.config.max_positions:
-                raise UserError(
-                    f"the text has {encoding.length} tokens, the model takes "
-                    f"{self.config.max_positions}; cut it"
-                )
+        most = self.config.max_positions
+        for number, encoding in enumerate(encodings):
+            if encoding.length > most:
+                reason = f"the text has {encoding.length} tokens, the model takes {most}; cut it"
+                raise TextError(reason, number=number, num_texts=len(encodings))
         return encodings
 
 
