@@ -12,8 +12,7 @@ import numpy as np
 from bert_jax import cli
 from bert_jax.atomic import replacing
 from bert_jax.console import Console
-from bert_jax.errors import UserError
-from bert_jax.usage import add_model, open_model
+from bert_jax.usage import add_model, check_output, json_numbers, open_model
 
 
 def main(arguments: list[str]) -> None:
@@ -39,8 +38,7 @@ def main(arguments: list[str]) -> None:
         help=".npz: `tokens`, `attentions` [layers heads T T]; .jsonl: the same as an object",
     )
     options = parser.parse_args(arguments)
-    if options.output and options.output.suffix not in (".npz", ".jsonl"):
-        raise UserError(f"--output is {options.output}; it must end in .npz or .jsonl")
+    check_output(options.output, ".npz", ".jsonl")
 
     console = Console()
     bert = open_model(options.model, console, allow_pickle=options.allow_pickle)
@@ -52,8 +50,7 @@ def main(arguments: list[str]) -> None:
         if options.output.suffix == ".npz":
             np.savez(file, tokens=np.array(found.tokens), attentions=found.weights)
         else:
-            weights = found.weights.astype(float).round(9).tolist()
-            content = {"tokens": found.tokens, "attentions": weights}
+            content = {"tokens": found.tokens, "attentions": json_numbers(found.weights)}
             file.write(json.dumps(content, ensure_ascii=False).encode() + b"\n")
     console.say(f"made {options.output}: attentions {list(found.weights.shape)}")
 

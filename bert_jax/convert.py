@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bert_jax import cli
 from bert_jax.console import Console
+from bert_jax.interop.folders import require_free
 from bert_jax.usage import add_allow_pickle, open_model
 
 
@@ -29,6 +30,7 @@ def main(arguments: list[str]) -> None:
     add_allow_pickle(parser)
     options = parser.parse_args(arguments)
 
+    require_free(options.output)
     console = Console()
     bert = open_model(options.source, console, allow_pickle=options.allow_pickle)
     bert.save(options.output, options.to)

@@ -15,7 +15,6 @@ from bert_jax import cli
 from bert_jax.array_files import array_file
 from bert_jax.atomic import replacing
 from bert_jax.console import Console
-from bert_jax.errors import UserError
 from bert_jax.pretrained import Pretrained
 from bert_jax.pretrained.vectors import WORD_POOLINGS
 from bert_jax.usage import (
@@ -23,9 +22,13 @@ from bert_jax.usage import (
     add_model,
     add_texts,
     add_vectors,
+    check_output,
     chunks,
+    json_numbers,
+    located,
     open_model,
     read_texts,
+    refuse,
 )
 
 _AT_ONCE = 4096  # texts; of so many, those of like length share batches
@@ -57,18 +60,25 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--normalize", action="store_true", help="make a text's vector 1 long")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     options = parser.parse_args(arguments)
-    if options.output and options.output.suffix not in (".npz", ".jsonl"):
-        raise UserError(f"--output is {options.output}; it must end in .npz or .jsonl")
-    if options.words and options.normalize:
-        raise UserError("--normalize is for vectors of texts; leave it out with --words")
+    check_output(options.output, ".npz", ".jsonl")
+    if options.words:
+        refuse(parser, options, ("pooling", "normalize"), "--words")
+    if options.pooling == "pooled":  # it has the last layer's [CLS] only
+        refuse(parser, options, ("layers", "mix"), "--pooling pooled")
 
     console = Console(quiet=options.quiet or not options.output)
     records = read_texts(options)
     bert = open_model(options.model, console, allow_pickle=options.allow_pickle)
     if options.output and options.output.suffix == ".npz":
         with array_file(options.output) as arrays:
+            shape: tuple[int, ...] = ()
+            if options.words:  # of a text it is the same, and any text has a vector
+                shape = bert.embed([""], layers=options.layers, mix=options.mix)[0].shape
             for number, found in _embedded(bert, records, options, console):
-                arrays.append(**_arrays(number, found))
+                if options.words:
+                    arrays.append(**_word_arrays(number, found, shape))
+                else:
+                    arrays.append(vectors=np.stack([item["vector"] for item in found]))
     elif options.output:
         with replacing(options.output) as new:
             for _, found in _embedded(bert, records, options, console):
@@ -89,52 +99,55 @@ def _embedded(
         for chunk in chunks(records, _AT_ONCE):
             texts = [record.texts[0] for record in chunk]
             empty += sum(not text.strip() for text in texts)
-            if options.words:
-                words = bert.words(texts, pieces=options.words, **how)
-                found = [
-                    {"text": text, "words": [word._asdict() for word in of_text]}
-                    for text, of_text in zip(texts, words, strict=True)
-                ]
-            else:
-                vectors = bert.embed(
-                    texts, pooling=options.pooling, normalize=options.normalize, **how
-                )
-                found = [
-                    {"text": text, "vector": vector}
-                    for text, vector in zip(texts, vectors, strict=True)
-                ]
+            found: list[dict[str, Any]]
+            with located(chunk):
+                if options.words:
+                    words = bert.words(texts, pieces=options.words, **how)
+                    found = [
+                        {"text": text, "words": [word._asdict() for word in of_text]}
+                        for text, of_text in zip(texts, words, strict=True)
+                    ]
+                else:
+                    vectors = bert.embed(
+                        texts, pooling=options.pooling, normalize=options.normalize, **how
+                    )
+                    found = [
+                        {"text": text, "vector": vector}
+                        for text, vector in zip(texts, vectors, strict=True)
+                    ]
             yield number, found
             number += len(chunk)
             bar.update(len(chunk))
-    if not number:
-        raise UserError("there is no text in the input")
     if empty:
-        console.warn(f"{empty} of {number} texts are empty; their vectors are of [CLS] [SEP] alone")
+        what = "they have no words" if options.words else "their vectors are of [CLS] [SEP] alone"
+        console.warn(f"{empty} of {number} texts are empty; {what}")
     if options.output:
         console.say(f"made {options.output}: {number:,} texts")
 
 
-def _arrays(number: int, found: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """What is appended to an `.npz` for some texts."""
-    if "vector" in found[0]:
-        return {"vectors": np.stack([item["vector"] for item in found])}
+def _word_arrays(
+    number: int, found: list[dict[str, Any]], shape: tuple[int, ...]
+) -> dict[str, np.ndarray]:
+    """What is appended to an `.npz` for some texts; there may be no word in them.
+
+    Args:
+      number: of the first.
+      found: the texts with their words.
+      shape: of a word's vector.
+    """
     words = [(number + i, word) for i, item in enumerate(found) for word in item["words"]]
-    if not words:
-        return {}
+    vectors = np.array([word["vector"] for _, word in words], np.float32)
     return {
-        "vectors": np.stack([word["vector"] for _, word in words]),
-        "text": np.array([i for i, _ in words]),
-        "start": np.array([word["start"] for _, word in words]),
-        "end": np.array([word["end"] for _, word in words]),
+        "vectors": vectors.reshape(-1, *shape),
+        "text": np.array([i for i, _ in words], np.int64),
+        "start": np.array([word["start"] for _, word in words], np.int64),
+        "end": np.array([word["end"] for _, word in words], np.int64),
     }
 
 
 def _json(item: dict[str, Any]) -> str:
-    """A line; numbers with all digits that float32 has."""
-    # Of float32 a double has all digits, and nine of them suffice.
-    return json.dumps(
-        item, ensure_ascii=False, default=lambda vector: vector.astype(float).round(9).tolist()
-    )
+    """A line."""
+    return json.dumps(item, ensure_ascii=False, default=json_numbers)
 
 
 if __name__ == "__main__":

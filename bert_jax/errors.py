@@ -1,4 +1,4 @@
-"""The one exception that is the user's to fix."""
+"""What is the user's to fix."""
 
 
 class UserError(Exception):
@@ -6,3 +6,18 @@ class UserError(Exception):
 
     Commands print it without a traceback and exit with status 2 (`bert_jax.cli`).
     """
+
+
+class TextError(UserError):
+    """Something is wrong with one of the texts that were given.
+
+    Attributes:
+      number: of that text among them, from 0.
+      reason: what is wrong and what to do about it, without the place.
+    """
+
+    def __init__(self, reason: str, *, number: int, num_texts: int):
+        """The message counts texts from 1, and only where there are several."""
+        super().__init__(reason if num_texts == 1 else f"text {number + 1}: {reason}")
+        self.number = number
+        self.reason = reason

@@ -7,7 +7,7 @@ import json
 
 from bert_jax import cli
 from bert_jax.console import Console
-from bert_jax.usage import add_model, add_texts, chunks, open_model, read_texts
+from bert_jax.usage import add_model, add_texts, chunks, located, open_model, read_texts
 
 _AT_ONCE = 256  # texts
 
@@ -21,7 +21,9 @@ def main(arguments: list[str]) -> None:
     )
     add_model(parser)
     add_texts(parser)
-    parser.add_argument("--top-k", type=int, default=5, metavar="K", help="candidates (default: 5)")
+    parser.add_argument(
+        "--top-k", type=int, metavar="K", help="candidates (default: 5, or all --targets)"
+    )
     parser.add_argument(
         "--targets", metavar="WORD,WORD", help="only these words, with their probabilities"
     )
@@ -32,9 +34,13 @@ def main(arguments: list[str]) -> None:
     records = read_texts(options)
     bert = open_model(options.model, console, allow_pickle=options.allow_pickle)
     targets = options.targets.split(",") if options.targets else None
+    num_blank = 0
     for chunk in chunks(records, _AT_ONCE):
-        texts = [record.texts[0] for record in chunk]
-        found = bert.fill_masks(texts, top_k=options.top_k, targets=targets)
+        written = [record for record in chunk if record.texts[0].strip()]
+        num_blank += len(chunk) - len(written)
+        texts = [record.texts[0] for record in written]
+        with located(written):
+            found = bert.fill_masks(texts, top_k=options.top_k, targets=targets)
         for text, masks in zip(texts, found, strict=True):
             if options.json:
                 guesses = [[guess._asdict() for guess in candidates] for candidates in masks]
@@ -44,6 +50,8 @@ def main(arguments: list[str]) -> None:
                 title = text if len(masks) == 1 else f"{text} (mask {number} of {len(masks)})"
                 rows = [(guess.token, f"{guess.probability:.1%}") for guess in candidates]
                 console.table(title, rows)
+    if num_blank:
+        console.warn(f"skipped {num_blank:,} blank texts; there is nothing to find in them")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,18 @@ from bert_jax.data.tables import read_table
 from bert_jax.errors import UserError
 from bert_jax.pretrained import Pretrained
 from bert_jax.pretrained.probe import TextClassifier, fit, load_classifier
-from bert_jax.usage import add_model, add_texts, add_vectors, chunks, open_model, read_texts
+from bert_jax.usage import (
+    Record,
+    add_model,
+    add_texts,
+    add_vectors,
+    check_output,
+    chunks,
+    located,
+    open_model,
+    read_texts,
+    refuse,
+)
 
 _AT_ONCE = 4096  # texts; of so many, those of like length share batches
 _SHOWN_WRONG = 5
@@ -62,22 +73,13 @@ def main(arguments: list[str]) -> None:
 
     console = Console(quiet=options.quiet)
     if options.classifier:
-        _refuse(parser, options, (*_FOR_TRAINING, *_FOR_VECTORS), "--classifier")
+        refuse(parser, options, (*_FOR_TRAINING, *_FOR_VECTORS), "--classifier")
         _classify(options, console)
     elif options.train and options.eval:
-        _refuse(parser, options, _FOR_USE, "--train")
+        refuse(parser, options, _FOR_USE, "--train")
         _train(options, console)
     else:
         raise UserError("give --train and --eval, or a --classifier and texts")
-
-
-def _refuse(
-    parser: cli.Parser, options: argparse.Namespace, names: Sequence[str], mode: str
-) -> None:
-    for name in names:
-        if getattr(options, name) != parser.get_default(name) and getattr(options, name) != []:
-            flag = {"texts": "texts", "fields": "--field"}.get(name, f"--{name.replace('_', '-')}")
-            raise UserError(f"{flag} cannot be given with {mode}; leave one of them out")
 
 
 def _classify(options: argparse.Namespace, console: Console) -> None:
@@ -86,9 +88,10 @@ def _classify(options: argparse.Namespace, console: Console) -> None:
     bert = open_model(options.model, console, allow_pickle=options.allow_pickle)
     labels = classifier.probe.labels
     for chunk in chunks(records, _AT_ONCE):
-        texts = [record.texts[0] for record in chunk]
+        texts = _texts(chunk)
         _warn_of_empty(texts, "texts", console)
-        found = classifier.probabilities(bert, texts)
+        with located(chunk):
+            found = classifier.probabilities(bert, texts)
         for text, probabilities in zip(texts, found, strict=True):
             best = int(probabilities.argmax())
             if options.json:
@@ -100,16 +103,16 @@ def _classify(options: argparse.Namespace, console: Console) -> None:
 
 
 def _train(options: argparse.Namespace, console: Console) -> None:
-    if options.output and (options.output.suffix != ".npz" or not options.output.parent.is_dir()):
-        raise UserError(f"--output is {options.output}; name an .npz in a folder that is there")
+    check_output(options.output, ".npz")
     if isinstance(options.layers, list | str) and not options.mix and options.pooling != "pooled":
         raise UserError("several layers must become one vector; give a --mix")
     if options.max_train is not None and options.max_train < 4:
         raise UserError(f"--max-train is {options.max_train}; two labels want 4 or more")
     available, held_out = _read(options.train, options), _read(options.eval, options)
     order = permutation(len(available), options.seed, Stream.ORDER)[: options.max_train]
-    texts, labels = zip(*(available[i] for i in order), strict=True)
-    held_out_texts, held_out_labels = zip(*held_out, strict=True)
+    records, labels = zip(*(available[i] for i in order), strict=True)
+    held_out_records, held_out_labels = zip(*held_out, strict=True)
+    texts, held_out_texts = _texts(records), _texts(held_out_records)
     if unknown := sorted(set(held_out_labels) - set(labels)):
         names = ", ".join(map(repr, unknown))[:200]
         raise UserError(f"{options.eval} has labels that the training examples lack: {names}")
@@ -118,11 +121,11 @@ def _train(options: argparse.Namespace, console: Console) -> None:
 
     bert = open_model(options.model, console, allow_pickle=options.allow_pickle)
     how = {name: getattr(options, name) for name in _FOR_VECTORS}
-    vectors = _vectors(bert, texts, how, console)
+    vectors = _vectors(bert, records, how, console)
     with console.bar("fitting", total=1, unit="classifier") as bar:
         probe = fit(vectors, labels)
         bar.update()
-    found = probe.probabilities(_vectors(bert, held_out_texts, how, console))
+    found = probe.probabilities(_vectors(bert, held_out_records, how, console))
     summary = {
         "train": {
             "examples": len(texts),
@@ -142,13 +145,20 @@ def _train(options: argparse.Namespace, console: Console) -> None:
         _show(summary, options, console)
 
 
-def _read(path: Path, options: argparse.Namespace) -> list[tuple[str, str]]:
+def _read(path: Path, options: argparse.Namespace) -> list[tuple[Record, str]]:
     """Texts and their labels."""
     rows = read_table(path, [options.text_column, options.label_column])
     for row in rows:
         if not row.values[1].strip():
             raise UserError(f"line {row.line} of {path} has no label; mend or leave out the line")
-    return [(row.values[0], row.values[1].strip()) for row in rows]
+    return [
+        (Record((row.values[0],), f"line {row.line} of {path}"), row.values[1].strip())
+        for row in rows
+    ]
+
+
+def _texts(records: Sequence[Record]) -> list[str]:
+    return [record.texts[0] for record in records]
 
 
 def _warn_of_empty(texts: Sequence[str], what: str, console: Console) -> None:
@@ -159,12 +169,13 @@ def _warn_of_empty(texts: Sequence[str], what: str, console: Console) -> None:
 
 
 def _vectors(
-    bert: Pretrained, texts: Sequence[str], how: dict[str, Any], console: Console
+    bert: Pretrained, records: Sequence[Record], how: dict[str, Any], console: Console
 ) -> np.ndarray:
     found = []
-    with console.bar("embedding", total=len(texts), unit="text") as bar:
-        for start in range(0, len(texts), _AT_ONCE):
-            found.append(bert.embed(texts[start : start + _AT_ONCE], **how))
+    with console.bar("embedding", total=len(records), unit="text") as bar:
+        for chunk in chunks(records, _AT_ONCE):
+            with located(chunk):
+                found.append(bert.embed(_texts(chunk), **how))
             bar.update(len(found[-1]))
     return np.concatenate(found)
 

@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> None:
         '"She cooked pasta." "It was delicious."',
     )
     add_model(parser)
-    add_texts(parser, fields=("first", "second"))
+    add_texts(parser, num_texts=2)
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each pair")
     options = parser.parse_args(arguments)
 

@@ -7,7 +7,7 @@ import json
 
 from bert_jax import cli
 from bert_jax.console import Console
-from bert_jax.usage import add_model, add_texts, chunks, open_model, read_texts
+from bert_jax.usage import add_model, add_texts, chunks, located, open_model, read_texts
 
 _AT_ONCE = 64  # texts, each read as often as it has tokens
 
@@ -31,7 +31,9 @@ def main(arguments: list[str]) -> None:
     bert = open_model(options.model, console, allow_pickle=options.allow_pickle)
     for chunk in chunks(records, _AT_ONCE):
         texts = [record.texts[0] for record in chunk]
-        for text, found in zip(texts, bert.pseudo_log_likelihood(texts), strict=True):
+        with located(chunk):
+            likelihoods = bert.pseudo_log_likelihood(texts)
+        for text, found in zip(texts, likelihoods, strict=True):
             if options.json:
                 scores = {"total": found.total, "perplexity": found.perplexity, **found._asdict()}
                 console.say(json.dumps({"text": text, **scores}, ensure_ascii=False))

@@ -278,6 +278,16 @@ def _shards(folder: Path, pattern: str) -> list[Path]:
     return usual or files
 
 
+def require_free(folder: Path) -> None:
+    """Refuses a place that holds something.
+
+    Raises:
+      UserError: it does.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists already; choose another folder or remove it")
+
+
 def write_folder(
     folder: Path,
     layout: Format,
@@ -294,8 +304,7 @@ def write_folder(
     Raises:
       UserError: the place is taken, or the format cannot express the model.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists already; choose another folder or remove it")
+    require_free(folder)
     untrained = tuple(prefix for part, prefix in PARTS.items() if part not in parts)
     trained = nest(
         {path: leaf for path, leaf in flatten(params).items() if not path.startswith(untrained)}

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from bert_jax.errors import UserError
+from bert_jax.errors import TextError, UserError
 from bert_jax.pretrained.network import Network, Pass
 from bert_jax.pretrained.rows import Row, compute_rows
 from bert_jax.tokenizers import Tokenizer
@@ -91,10 +91,11 @@ def fill_mask(
     for number, row in enumerate(rows):
         places = np.flatnonzero(np.array(row.ids) == tokenizer.mask_id)
         if not len(places):
-            raise UserError(
-                f"there is no {tokenizer.runtime.specials.mask} in "
-                f"{'the text' if len(rows) == 1 else f'text {number + 1}'}; "
-                "write one where a word is to be found"
+            raise TextError(
+                f"there is no {tokenizer.runtime.specials.mask} in the text; "
+                "write one where a word is to be found",
+                number=number,
+                num_texts=len(rows),
             )
         masked += [(number, Row(row.ids, row.segment_ids, (int(place),))) for place in places]
     candidates = _Candidates(top_k, wanted)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, PyTree
 
-from bert_jax.errors import UserError
+from bert_jax.errors import TextError, UserError
 from bert_jax.interop.folders import Format, write_folder
 from bert_jax.interop.naming import Report
 from bert_jax.interop.settings import Labels
@@ -363,12 +363,11 @@ class Pretrained:
     def _fitting(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Encoding]:
         """Encodings of texts that the model takes whole."""
         encodings = self.tokenizer.encode_batch(texts, pairs)
-        for encoding in encodings:
-            if encoding.length > self.config.max_positions:
-                raise UserError(
-                    f"the text has {encoding.length} tokens, the model takes "
-                    f"{self.config.max_positions}; cut it"
-                )
+        most = self.config.max_positions
+        for number, encoding in enumerate(encodings):
+            if encoding.length > most:
+                reason = f"the text has {encoding.length} tokens, the model takes {most}; cut it"
+                raise TextError(reason, number=number, num_texts=len(encodings))
         return encodings
 
 

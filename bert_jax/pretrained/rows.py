@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Int, PyTree
 
-from bert_jax.errors import UserError
+from bert_jax.errors import TextError, UserError
 from bert_jax.pretrained.network import Network
 from bert_jax.tokenizers import Encoding, Tokenizer
 
@@ -104,25 +104,35 @@ class Text(NamedTuple):
     was_cut: bool
 
 
-def windows_of(encoding: Encoding, tokenizer: Tokenizer, max_length: int, too_long: str) -> Text:
+def windows_of(
+    encodings: Sequence[Encoding],
+    number: int,
+    tokenizer: Tokenizer,
+    max_length: int,
+    too_long: str,
+) -> Text:
     """A text as rows that the model takes.
 
     Args:
-      encoding: of one text, as long as it is.
+      encodings: of some texts, as long as they are.
+      number: of the one that is meant.
       tokenizer: that it is of.
       max_length: of a row.
       too_long: "truncate", "window" (side by side, each with its own [CLS] and
         [SEP]) or "error".
 
     Raises:
-      UserError: it is too long, and that is an error.
+      TextError: it is too long, and that is an error.
     """
+    encoding = encodings[number]
     if encoding.length <= max_length:
         return Text([row_of(encoding)], was_cut=False)
     if too_long == "error":
-        raise UserError(
-            f"a text has {encoding.length} tokens, the model takes {max_length}; truncate it or "
-            "read it in windows"
+        raise TextError(
+            f"the text has {encoding.length} tokens, the model takes {max_length}; truncate it or "
+            "read it in windows",
+            number=number,
+            num_texts=len(encodings),
         )
     room = max(1, max_length - 2)
     pieces = encoding.ids[1:-1]

@@ -114,7 +114,9 @@ def sentence_vectors(
         raise UserError(f"pooling is {pooling!r}; choose from {', '.join(POOLINGS)}")
     if pooling == "pooled":
         network.require("pooler", "pooling='pooled'")
-    texts = [windows_of(e, tokenizer, network.config.max_positions, too_long) for e in encodings]
+    most = network.config.max_positions
+    numbers = range(len(encodings))
+    texts = [windows_of(encodings, n, tokenizer, most, too_long) for n in numbers]
     rows = [row for text in texts for row in text.windows]
     owners = np.repeat(np.arange(len(texts)), [len(text.windows) for text in texts])
     function = _SentenceVectors(tokens, pooling)
@@ -157,7 +159,9 @@ def word_vectors(
     """The vectors of each text's words, and how many were cut; see `Pretrained.words`."""
     if pieces not in WORD_POOLINGS:
         raise UserError(f"pieces is {pieces!r}; choose from {', '.join(WORD_POOLINGS)}")
-    read = [windows_of(e, tokenizer, network.config.max_positions, too_long) for e in encodings]
+    most = network.config.max_positions
+    numbers = range(len(encodings))
+    read = [windows_of(encodings, n, tokenizer, most, too_long) for n in numbers]
     owners = [(number, row) for number, text in enumerate(read) for row in text.windows]
     found: list[np.ndarray] = [np.empty(0)] * len(owners)
     rows = [row for _, row in owners]

@@ -120,7 +120,7 @@ def test_a_model_without_segments_takes_no_pairs() -> None:
 def test_what_is_asked_wrongly(bert: Pretrained) -> None:
     with pytest.raises(UserError, match=r"there is no \[MASK\] in the text"):
         bert.fill_mask("no mask")
-    with pytest.raises(UserError, match=r"there is no \[MASK\] in text 2"):
+    with pytest.raises(UserError, match=r"^text 2: there is no \[MASK\] in the text"):
         bert.fill_masks(["[MASK]", "no mask"])
     with pytest.raises(UserError, match="top_k is 201; it must lie between 1 and 200"):
         bert.fill_mask("[MASK]", top_k=201)
