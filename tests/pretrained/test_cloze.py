@@ -45,7 +45,9 @@ def test_a_target_is_the_word_as_it_stands_in_a_text() -> None:
     """Byte-level vocabularies have another piece for it inside a word."""
     bert = make_model(make_tokenizer(320, type="byte_bpe"))
     vocab = bert.tokenizer.runtime.vocab
-    word = next(piece[1:] for piece in vocab if piece[0] == "Ġ" and piece[1:] in vocab)
+    # Of ASCII, for the bytes of other letters are written as something else.
+    both = (piece[1:] for piece in vocab if piece[0] == "Ġ" and piece[1:] in vocab)
+    word = min(word for word in both if word.isascii())
     (guesses,) = bert.fill_mask(f"a{bert.tokenizer.runtime.specials.mask}", targets=[word])
     assert [guess.token for guess in guesses] == [f"Ġ{word}"]
 
