@@ -9,8 +9,8 @@ BIN = $(VENV)/bin
 demo: $(VENV)/.demo  ## train BERT-Tiny on Python's own documentation
 	$(BIN)/python -m bert_jax.train --config configs/tiny.py
 
-test: $(VENV)/.test  ## run the test suite
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.test  ## run the test suite, two at a time
+	$(BIN)/python -m pytest --numprocesses=2 $(ARGS)
 
 check: $(VENV)/.dev  ## lint, format and type checks
 	$(BIN)/ruff check .
