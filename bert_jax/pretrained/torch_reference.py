@@ -30,7 +30,7 @@ class TorchReference:
             import transformers
         except ImportError as error:
             raise UserError(
-                f"{error.name} is not installed; pip install 'bert_jax[torch]'"
+                f"{error.name} is not installed; pip install torch transformers"
             ) from None
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
