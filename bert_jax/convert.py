@@ -36,8 +36,6 @@ def main(arguments: list[str]) -> None:
     bert.save(options.output, options.to)
     config = bert.config
     size = f"{config.num_layers} layers, {config.num_heads} heads, width {config.width}"
-    if not bert.has_tokenizer:
-        console.warn(f"{options.source} has no tokenizer, so {options.output} has none")
     console.table(f"made {options.output}", [("model", size), *bert.report.rows()])
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Int
 from bert_jax.errors import UserError
 from bert_jax.interop.naming import is_padded
 from bert_jax.pretrained.outputs import Outputs
+from bert_jax.pretrained.rows import Row, padded
 
 # What rounding of float32 explains: hidden states relative to their scale, logits as they are.
 HIDDEN_TOLERANCE, LOGITS_TOLERANCE = 1e-5, 1e-4
@@ -236,12 +237,9 @@ def _batch(
             )
             for size in (min(size, 64) for size in sizes)
         ]
-    lengths = np.array([min(len(ids), most) for ids, _ in rows], np.int32)
-    input_ids = np.zeros((len(rows), lengths.max()), np.int32)
-    segment_ids = np.zeros_like(input_ids)
-    for number, (ids, segments) in enumerate(rows):
-        input_ids[number, : lengths[number]] = ids[:most]
-        segment_ids[number, : lengths[number]] = segments[:most]
+    cut = [Row(ids[:most], segments[:most]) for ids, segments in rows]
+    longest = max(len(row.ids) for row in cut)
+    input_ids, segment_ids, lengths = padded(cut, longest, len(cut), pad_id=0)
     return input_ids, segment_ids, lengths
 
 

@@ -23,10 +23,10 @@ _VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tok
 def is_run(folder: Path) -> bool:
     """Whether a folder is a run's: by what its `config.json` says."""
     try:
-        record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        RunFolder(folder).read()
+    except UserError:
         return False
-    return isinstance(record, dict) and {"config", "versions"} <= record.keys()
+    return True
 
 
 class RunFolder:
