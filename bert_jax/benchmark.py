@@ -18,14 +18,16 @@ from bert_jax.model.heads import BertForPreTraining
 from bert_jax.model.sizes import DTYPES, SIZES, BertConfig, training_flops_per_token
 from bert_jax.training.optimizer import make_optimizer
 from bert_jax.training.parallel import (
+    Parallelism,
+    all_devices,
     describe_devices,
     local_rows,
+    make_notes,
     parallel_train_step,
-    replicate,
+    place,
     shard_batch,
 )
 from bert_jax.training.rng import Stream, stream_key
-from bert_jax.training.schedule import make_schedule
 from bert_jax.training.steps import init_state, make_train_step
 from bert_jax.training.throughput import peak_flops
 
@@ -73,14 +75,14 @@ def time_steps(
       `compile_seconds`, the median, fastest and slowest `step_ms`, `tokens_per_second` and
       `real_tokens_per_second` at the median, `mfu` if the peak is known.
     """
-    devices = jax.local_devices()
+    devices, parallelism = all_devices(), Parallelism()
     local_rows(batch_size)  # complains if the batch cannot be shared out
-    model = BertForPreTraining(config)
-    schedule = make_schedule(peak_learning_rate=1e-4, warmup_steps=1, total_steps=1_000_000)
-    optimizer = make_optimizer(schedule)
-    step = parallel_train_step(make_train_step(model, optimizer, schedule), devices)
+    model, optimizer = BertForPreTraining(config), make_optimizer()
     init = jax.jit(partial(init_state, model, optimizer))
-    state = replicate(init(stream_key(0, Stream.INIT)), devices)
+    state = place(init(stream_key(0, Stream.INIT)), devices, parallelism)
+    train_step = make_train_step(model, optimizer, lambda step, elapsed: 1e-4)  # noqa: ARG005
+    step = parallel_train_step(train_step, devices, state, parallelism)
+    notes = make_notes(devices)
     host_batch = synthetic_batch(config, batch_size=batch_size, seq_len=seq_len)
     batch = shard_batch(host_batch, devices)
     key = stream_key(0, Stream.DROPOUT)
@@ -88,7 +90,7 @@ def time_steps(
     def timed_step() -> float:
         nonlocal state
         begin = time.perf_counter()
-        state, sums = step(state, batch, key)
+        state, sums, _ = step(state, batch, notes, key)
         jax.block_until_ready(sums)
         return time.perf_counter() - begin
 

@@ -18,10 +18,20 @@ from bert_jax.data.sources import mixture
 from bert_jax.data.staging import described
 from bert_jax.data.statistics import Statistics, measure
 from bert_jax.errors import UserError
-from bert_jax.recipe import Parts, Recipe, build, epochs_of, parse_run, prepare_batches
+from bert_jax.recipe import (
+    Parts,
+    Recipe,
+    add_run,
+    build,
+    epochs_of,
+    open_run,
+    prepare_text,
+    stage_batches,
+)
 from bert_jax.tokenizers.coverage import LEAST_WORDS, UNKNOWN_SHARE_TO_WARN
 from bert_jax.training.memory import step_memory
 from bert_jax.training.parallel import describe_devices
+from bert_jax.training.phases import Stage
 from bert_jax.training.run_folder import RunFolder
 
 _SAMPLE_TOKENS = 1 << 20  # a second's work; shares of masks are then known to 0.1 %
@@ -48,19 +58,24 @@ def check(
       UserError: what `train` would refuse, in the same words.
     """
     parts = build(recipe, run, console)
-    batches = prepare_batches(recipe, parts, run, console)
-    statistics = measure(batches, num_tokens=_SAMPLE_TOKENS)
-    if not statistics.predictions:
-        raise UserError(
-            "nothing is masked: no word is as short as its row's budget; raise masking.rate, or "
-            "set masking.whole_word=False"
-        )
-    _show_corpus(console, batches, parts.corpus)
-    _show_scripts(console, batches)
-    _show_statistics(console, batches, statistics)
-    _show_lengths(console, statistics)
-    rates = [tokens_per_second] if tokens_per_second else _RATES
-    _show_run(console, recipe, parts, batches, statistics, rates=rates)
+    prepared = prepare_text(recipe, parts, run, console)
+    for stage in parts.stages:
+        batches = stage_batches(recipe, parts, stage, run, prepared)
+        statistics = measure(batches, num_tokens=_SAMPLE_TOKENS)
+        if not statistics.predictions:
+            raise UserError(
+                "nothing is masked: no word is as short as its row's budget; raise masking.rate, "
+                "or set masking.whole_word=False"
+            )
+        if stage.number == 1:
+            _show_corpus(console, batches, parts.corpus)
+            _show_scripts(console, batches)
+        if stage.of > 1:
+            console.say(f"\nphase {stage.number} of {stage.of}")
+        _show_statistics(console, batches, statistics)
+        _show_lengths(console, statistics)
+        rates = [tokens_per_second] if tokens_per_second else _RATES
+        _show_run(console, recipe, parts, stage, batches, statistics, rates=rates)
     _show_examples(console, batches)
 
 
@@ -166,29 +181,38 @@ def _show_run(
     console: Console,
     recipe: Recipe,
     parts: Parts,
+    stage: Stage,
     batches: Batches,
     statistics: Statistics,
     *,
     rates: Sequence[float],
 ) -> None:
     seq_len, num_examples = batches.pairs.seq_len, batches.num_examples
-    tokens = recipe.total_steps * recipe.batch_size * seq_len
+    steps = stage.last_step - stage.first_step
+    tokens = steps * stage.batch_size * seq_len
     real = tokens * (1 - statistics.padding_share)
-    epochs = batches.mixture.epochs(recipe.total_steps * recipe.batch_size)
-    num_rows = recipe.batch_size // jax.device_count()
-    batch = {name: array[:num_rows] for name, array in batches.batch(0).items()}
+    epochs = batches.mixture.epochs(steps * stage.batch_size)
+    num_rows = stage.batch_size // jax.device_count()
+    at_once = parts.parallelism.micro_batch_size or num_rows
+    batch = batches.batch(stage.first_step, slice(at_once))
     memory = step_memory(parts.model, parts.optimizer, batch)
+    if parts.parallelism.shard_optimizer:
+        memory = memory._replace(optimizer=-(-memory.optimizer // jax.device_count()))
     sentences = batches.corpus.sentences
     bounds = sentences.offsets.nbytes + sentences.documents.nbytes
     console.table(
         "the run",
         [
             ("sequence", f"{seq_len} tokens of at most {parts.model.config.max_positions}"),
-            ("steps", f"{recipe.total_steps:,} of {recipe.batch_size} sequences"),
+            ("steps", f"{steps:,} of {stage.batch_size} sequences"),
             ("tokens", f"{tokens:,}, {real:,.0f} of them real"),
-            *epochs_of(recipe, batches),
+            *epochs_of(recipe, stage, batches),
             *(("time", f"{duration(tokens / rate)} at {rate:,.0f} tokens/s") for rate in rates),
-            ("devices", f"{describe_devices()}, {num_rows} rows each"),
+            (
+                "devices",
+                f"{describe_devices()}, {num_rows} rows each"
+                + (f", {at_once} at a time" if at_once < num_rows else ""),
+            ),
             ("parameters", size(memory.parameters)),
             ("optimizer", size(memory.optimizer)),
             ("gradients", size(memory.gradients)),
@@ -197,7 +221,7 @@ def _show_run(
             ("planning", f"about {size(bounds + _PLAN_BYTES * num_examples)} on the host"),
         ],
     )
-    if num_examples < recipe.batch_size:
+    if num_examples < stage.batch_size:
         console.warn(
             f"the text gives {num_examples:,} examples, fewer than a batch; lower batch_size or "
             "add text"
@@ -230,16 +254,19 @@ def main(arguments: list[str]) -> None:
         "what looks wrong. The tokenizer and the corpus are made in the run folder as by train.",
         example="python -m bert_jax.check --config configs/tiny.py --workdir runs/tiny",
     )
+    add_run(parser)
     parser.add_argument(
         "--tokens-per-second",
         type=float,
         metavar="N",
         help="to tell the time, as train or benchmark report it, padding included",
     )
-    options, recipe, run, console = parse_run(parser, arguments)
+    options, overrides = parser.parse_known_args(arguments)
     rate = options.tokens_per_second
     if rate is not None and not rate > 0:
         parser.error(f"--tokens-per-second is {rate:g}; it must be positive")
+    recipe, run = open_run(options, overrides)
+    console = Console(quiet=options.quiet)
     with run.locked():
         check(recipe, run, console, tokens_per_second=rate)
 

@@ -1,7 +1,8 @@
 """What all commands share: how they report errors, and their common flags.
 
-Status 0 is success, 2 is the user's to fix, 130 is Ctrl-C, 1 is a defect of this
-program. A traceback is shown only with `--debug`.
+Status 0 is success, or saved before the machine is taken away (SIGTERM); 2 is the
+user's to fix; 130 is Ctrl-C; 1 is a machine that failed or a defect of this program,
+after which the same command may go on. A traceback is shown only with `--debug`.
 """
 
 import argparse
@@ -15,9 +16,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from bert_jax.errors import UserError
-
-INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
+from bert_jax.errors import MachineError, Terminated, UserError
+from bert_jax.training.stopping import INTERRUPTED
 
 # The last is what NumPy says of a file that it could write only a part of.
 _NO_SPACE = ("no space left on device", "disk quota exceeded", " requested and ")
@@ -61,8 +61,17 @@ def run(main: Callable[[list[str]], None]) -> NoReturn:
             traceback.print_exc()
         status, line = _explain(error)
         print(line, file=sys.stderr)
-        sys.exit(status)
+        _leave(status)
     sys.exit(0)
+
+
+def _leave(status: int) -> NoReturn:
+    """Exits; where other processes are joined, without the wait for them that JAX puts there."""
+    if "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _warn_of_thread(failure: threading.ExceptHookArgs) -> None:
@@ -79,11 +88,15 @@ def _ignore_interrupts(lost: Any) -> None:
 
 def _explain(error: BaseException) -> tuple[int, str]:
     """Exit status and message of an exception."""
+    if isinstance(error, Terminated):
+        return 0, str(error)
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, str(error) or "interrupted; the same command goes on from there"
     text = " ".join(str(error).split())
     if isinstance(error, UserError):
         return 2, f"error: {text}"
+    if isinstance(error, MachineError):
+        return 1, f"error: {text}"
     no_space = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if no_space or any(phrase in text.lower() for phrase in _NO_SPACE):
         return 2, (

@@ -10,12 +10,18 @@ from tqdm import tqdm
 class Console:
     """Standard output for results, standard error for progress."""
 
-    def __init__(self, *, quiet: bool = False):
-        """Without progress bars if `quiet`, for output that goes to a file."""
-        self.quiet = quiet
+    def __init__(self, *, quiet: bool = False, silent: bool = False):
+        """Without progress bars if `quiet`, for output that goes to a file.
+
+        `silent` shows nothing at all: of several processes one speaks.
+        """
+        self.quiet = quiet or silent
+        self.silent = silent
 
     def say(self, line: str = "") -> None:
         """One line, above a running bar if there is one."""
+        if self.silent:
+            return
         tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
 
@@ -43,6 +49,8 @@ class Console:
 
     def warn(self, line: str) -> None:
         """One line that is no result, on standard error."""
+        if self.silent:
+            return
         tqdm.write(f"warning: {line}", file=sys.stderr)
 
     def grid(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

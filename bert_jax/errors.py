@@ -1,4 +1,4 @@
-"""What is the user's to fix."""
+"""What goes wrong, by whose it is to fix."""
 
 
 class UserError(Exception):
@@ -21,3 +21,14 @@ class TextError(UserError):
         super().__init__(reason if num_texts == 1 else f"text {number + 1}: {reason}")
         self.number = number
         self.reason = reason
+
+
+class MachineError(Exception):
+    """A process, device or network failed: one line. The same command goes on from the last save.
+
+    Commands exit with status 1, after which launch scripts start them again.
+    """
+
+
+class Terminated(KeyboardInterrupt):
+    """The program was told to end and has saved: one line, status 0."""

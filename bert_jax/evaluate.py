@@ -7,8 +7,6 @@ import dataclasses
 import json
 from pathlib import Path
 
-import jax
-
 from bert_jax import cli
 from bert_jax.console import Console
 from bert_jax.data.corpus import Corpus
@@ -16,9 +14,10 @@ from bert_jax.data.pairs import Pairs
 from bert_jax.data.preparation import Text
 from bert_jax.errors import UserError
 from bert_jax.pretrained import load
-from bert_jax.recipe import corpus_of
+from bert_jax.recipe import Recipe, corpus_of
 from bert_jax.training.evaluation import describe, evaluate, held_out_batches
-from bert_jax.training.parallel import parallel_eval_step, replicate
+from bert_jax.training.parallel import all_devices, parallel_eval_step, replicate
+from bert_jax.training.phases import stage_at
 from bert_jax.training.run_folder import RunFolder
 from bert_jax.training.steps import make_eval_step
 
@@ -46,13 +45,14 @@ def main(arguments: list[str]) -> None:
     if options.corpus:
         text = dataclasses.replace(text, corpus=options.corpus)
     corpus = Corpus(corpus_of(run, text, console), bert.tokenizer)
-    pairs = Pairs(**config["pairs"])
-    batches = held_out_batches(corpus, bert.tokenizer, pairs=pairs, batch_size=config["batch_size"])
+    stage = stage_at(Recipe(**config).stages, run.saved_step or 0)
+    pairs = dataclasses.replace(Pairs(**config["pairs"]), seq_len=stage.seq_len)
+    batches = held_out_batches(corpus, bert.tokenizer, pairs=pairs, batch_size=stage.batch_size)
     if batches is None:
         raise UserError(
             f"the corpus of {run.path} has too few documents to hold one out; nothing to evaluate"
         )
-    devices = jax.local_devices()
+    devices = all_devices()
     eval_step = parallel_eval_step(make_eval_step(bert.model), devices)
     metrics = evaluate(eval_step, replicate(bert.params, devices), batches, devices)
 

@@ -5,16 +5,17 @@ What the commands on a run share: `train` goes on to the steps, `check` to the f
 
 import argparse
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import optax
 
 from bert_jax import cli
-from bert_jax.config import check_config, load_config, plain
+from bert_jax.config import check_arguments, check_config, load_config, plain
 from bert_jax.console import Console, figure
 from bert_jax.data.batches import Batches
+from bert_jax.data.corpus import Corpus
 from bert_jax.data.masking import Masking
 from bert_jax.data.pairs import Pairs
 from bert_jax.data.preparation import Text, Vocabulary, prepare
@@ -23,8 +24,10 @@ from bert_jax.data.staging import staged
 from bert_jax.errors import UserError
 from bert_jax.model.heads import BertForPreTraining
 from bert_jax.model.sizes import BertConfig
+from bert_jax.tokenizers import Tokenizer
 from bert_jax.training.optimizer import make_optimizer
-from bert_jax.training.parallel import local_rows
+from bert_jax.training.parallel import Parallelism, local_rows
+from bert_jax.training.phases import Phase, Stage, history, make_stages
 from bert_jax.training.run_folder import RunFolder
 from bert_jax.training.schedule import make_schedule
 
@@ -37,6 +40,11 @@ class Recipe:
       seed: decides everything random.
       total_steps: updates to make.
       batch_size: B, rows of the global batch.
+      phases: of `Phase` each, one after the other; none for a run that is all alike.
+      budget_hours: ends the run after so much time in training, and counts the schedule by
+        it; 0 for a run that is counted in steps.
+      skip_nonfinite: how many updates may be left out because a loss or the gradient was not
+        finite; the next one stops the run.
       log_every_steps: how often the figures of training are reported, averaged.
       eval_every_steps: how often the held-out documents are evaluated.
       checkpoint_every_steps: how often the run is saved.
@@ -47,6 +55,7 @@ class Recipe:
       model: of `BertConfig`.
       schedule: of `make_schedule`.
       optimizer: of `make_optimizer`.
+      parallelism: of `Parallelism`.
     """
 
     seed: int
@@ -62,13 +71,38 @@ class Recipe:
     model: dict
     schedule: dict
     optimizer: dict
+    phases: list = dataclasses.field(default_factory=list)
+    budget_hours: float = 0.0
+    skip_nonfinite: int = 0
+    parallelism: dict = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("budget_hours", "skip_nonfinite"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} is {getattr(self, name)}; it must not be negative")
         for name, value in vars(self).items():
             if (name.endswith("_steps") or name == "batch_size") and value < 1:
                 raise UserError(f"{name} is {value}; it must be at least 1")
         if not 0 <= self.seed < 2**31:
             raise UserError(f"seed is {self.seed}; it must lie between 0 and 2147483647")
+        for number, phase in enumerate(self.phases):
+            check_arguments(f"config.phases[{number}]", phase, Phase, set())
+
+    @property
+    def stages(self) -> list[Stage]:
+        """The phases with their places in the run."""
+        return make_stages(
+            self.phases,
+            total_steps=self.total_steps,
+            batch_size=self.batch_size,
+            seq_len=self.pairs["seq_len"],
+            schedule=self.schedule,
+        )
+
+    @classmethod
+    def history(cls, config: dict[str, Any], step: int) -> list[tuple[int, int, int]]:
+        """What a config, plain data, trains on in its first `step` steps."""
+        return history(cls(**config).stages, step)
 
 
 # Which function each section of a config feeds, and what it gets from elsewhere.
@@ -79,18 +113,13 @@ SECTIONS: dict[str, tuple[Callable[..., object], set[str]]] = {
     "masking": (Masking, set()),
     "model": (BertConfig, {"vocab_size"}),
     "schedule": (make_schedule, {"total_steps"}),
-    "optimizer": (make_optimizer, {"schedule"}),
+    "optimizer": (make_optimizer, set()),
+    "parallelism": (Parallelism, set()),
 }
 
 
-def parse_run(
-    parser: cli.Parser, arguments: list[str]
-) -> tuple[argparse.Namespace, Recipe, RunFolder, Console]:
-    """Parses the flags of a command on a run: its own and those that name the run.
-
-    Raises:
-      UserError: an unknown flag, or a config that is not a recipe.
-    """
+def add_run(parser: cli.Parser) -> None:
+    """The flags that name a run."""
     parser.add_argument("--config", required=True, metavar="FILE", help="config file, see configs/")
     parser.add_argument(
         "--workdir",
@@ -99,11 +128,22 @@ def parse_run(
         help="run folder (default: runs/NAME of the config)",
     )
     parser.add_argument("--quiet", action="store_true", help="plain lines, no progress bars")
-    options, overrides = parser.parse_known_args(arguments)
+
+
+def open_run(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[Recipe, RunFolder]:
+    """The run that the flags of `add_run` name.
+
+    Args:
+      options: the flags.
+      overrides: what is left of the command line, `--config.SECTION.KEY=VALUE` each.
+
+    Raises:
+      UserError: an unknown flag, or a config that is not a recipe.
+    """
     config = plain(load_config(options.config, overrides))
     check_config(config, Recipe, SECTIONS)
     run = RunFolder(options.workdir or Path("runs") / Path(options.config).stem)
-    return options, Recipe(**config), run, Console(quiet=options.quiet)
+    return Recipe(**config), run
 
 
 class Parts(NamedTuple):
@@ -111,16 +151,16 @@ class Parts(NamedTuple):
 
     Attributes:
       corpus: its folder, which may not be there yet.
-      rows: those of a global batch that this host builds.
+      stages: what is trained on, one after the other.
     """
 
     text: Text
     corpus: Path
-    rows: slice
+    stages: list[Stage]
     pairs: Pairs
     masking: Masking
-    schedule: optax.Schedule
-    optimizer: optax.GradientTransformation
+    optimizer: optax.GradientTransformationExtraArgs
+    parallelism: Parallelism
     vocabulary: Vocabulary
     model: BertForPreTraining
 
@@ -131,24 +171,27 @@ def build(recipe: Recipe, run: RunFolder, console: Console) -> Parts:
     Raises:
       UserError: a recipe that cannot work.
     """
-    rows = local_rows(recipe.batch_size)
+    parallelism = Parallelism(**recipe.parallelism)
+    stages = recipe.stages
     text = Text(**recipe.data)
     pairs, masking = Pairs(**recipe.pairs), Masking(**recipe.masking)
-    schedule = make_schedule(**recipe.schedule, total_steps=recipe.total_steps)
-    optimizer = make_optimizer(schedule, **recipe.optimizer)
+    optimizer = make_optimizer(**recipe.optimizer)
     corpus = corpus_of(run, text, console)
     vocabulary = Vocabulary(**recipe.tokenizer)
     if text.corpus and (corpus / "corpus.json").exists() and not vocabulary.path:
         vocabulary = dataclasses.replace(vocabulary, path=str(corpus / "tokenizer"))
     model = BertForPreTraining(BertConfig(vocab_size=vocabulary.size, **recipe.model))
-    if pairs.seq_len > model.config.max_positions:
-        raise UserError(
-            f"pairs.seq_len {pairs.seq_len} is more than model.max_positions "
-            f"{model.config.max_positions}; shorten the one or raise the other"
-        )
+    for stage in stages:
+        local_rows(stage.batch_size, parallelism.micro_batch_size)  # complains if it is uneven
+        dataclasses.replace(pairs, seq_len=stage.seq_len)
+        if stage.seq_len > model.config.max_positions:
+            raise UserError(
+                f"pairs.seq_len {stage.seq_len} is more than model.max_positions "
+                f"{model.config.max_positions}; shorten the one or raise the other"
+            )
     if pairs.nsp and model.config.num_segments < 2:
         raise UserError("pairs have two segments: set model.num_segments=2 or pairs.nsp=False")
-    return Parts(text, corpus, rows, pairs, masking, schedule, optimizer, vocabulary, model)
+    return Parts(text, corpus, stages, pairs, masking, optimizer, parallelism, vocabulary, model)
 
 
 def corpus_of(run: RunFolder, text: Text, console: Console) -> Path:
@@ -156,8 +199,10 @@ def corpus_of(run: RunFolder, text: Text, console: Console) -> Path:
     return staged(text.corpus, Path(text.staging), console) if text.corpus else run.corpus
 
 
-def prepare_batches(recipe: Recipe, parts: Parts, run: RunFolder, console: Console) -> Batches:
-    """Text to tokens, once; tokens to batches, by number.
+def prepare_text(
+    recipe: Recipe, parts: Parts, run: RunFolder, console: Console
+) -> tuple[Tokenizer, Corpus]:
+    """Text to tokens, once.
 
     Raises:
       UserError: a run folder that belongs to another recipe, bad text.
@@ -167,7 +212,7 @@ def prepare_batches(recipe: Recipe, parts: Parts, run: RunFolder, console: Conso
         if text.corpus and run.is_trained:
             raise UserError(f"{parts.corpus} is not there; say where it is by data.corpus")
         text.open()
-    for change in run.claim(dataclasses.asdict(recipe)):
+    for change in run.claim(dataclasses.asdict(recipe), Recipe.history):
         console.say(f"changed since the run began: {change}")
     if run.tokenizer.exists():  # perhaps without the corpus, which can be made again
         vocabulary = dataclasses.replace(vocabulary, path=str(run.tokenizer))
@@ -175,16 +220,39 @@ def prepare_batches(recipe: Recipe, parts: Parts, run: RunFolder, console: Conso
     if not run.tokenizer.exists():
         tokenizer.save(run.tokenizer)
     run.record_hashes(tokenizer_hash=tokenizer.hash, corpus_hash=corpus.hash)
+    return tokenizer, corpus
+
+
+def stage_pairs(parts: Parts, stage: Stage) -> Pairs:
+    """How a stage cuts the text."""
+    return dataclasses.replace(parts.pairs, seq_len=stage.seq_len)
+
+
+def stage_batches(
+    recipe: Recipe,
+    parts: Parts,
+    stage: Stage,
+    run: RunFolder,
+    prepared: tuple[Tokenizer, Corpus],
+) -> Batches:
+    """Tokens to the batches of a stage, by the number of the step.
+
+    Raises:
+      UserError: too little text.
+    """
+    tokenizer, corpus = prepared
     try:
         return Batches(
             corpus,
             tokenizer,
-            pairs=parts.pairs,
+            pairs=stage_pairs(parts, stage),
             masking=parts.masking,
-            batch_size=recipe.batch_size,
+            batch_size=stage.batch_size,
             seed=recipe.seed,
-            documents=corpus.train_documents_of(text.names),
-            weights=[item.weight for item in mixture(text.source)],
+            documents=corpus.train_documents_of(parts.text.names),
+            weights=[item.weight for item in mixture(parts.text.source)],
+            first_step=stage.first_step,
+            first_example=stage.first_example,
         )
     except UserError:  # the text will be changed, so what was made of it must be made again
         if not run.is_trained:
@@ -192,13 +260,13 @@ def prepare_batches(recipe: Recipe, parts: Parts, run: RunFolder, console: Conso
         raise
 
 
-def epochs_of(recipe: Recipe, batches: Batches) -> list[tuple[str, str]]:
-    """How often the run goes through each of its sources, as rows of a table."""
+def epochs_of(recipe: Recipe, stage: Stage, batches: Batches) -> list[tuple[str, str]]:
+    """How often a stage goes through each of its sources, as rows of a table."""
     mixed = batches.mixture
     return [
         ("epochs", f"{figure(count)} of {source.num_examples:,} examples of {item.source}")
         for count, source, item in zip(
-            mixed.epochs(recipe.total_steps * recipe.batch_size),
+            mixed.epochs((stage.last_step - stage.first_step) * stage.batch_size),
             mixed.sources,
             mixture(recipe.data["source"]),
             strict=True,

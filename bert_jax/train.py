@@ -3,193 +3,223 @@
 python -m bert_jax.train --config configs/tiny.py --workdir runs/tiny
 """
 
-import math
-import os
-import signal
-import sys
-from contextlib import closing
+import argparse
+import dataclasses
+from contextlib import ExitStack, closing
 from functools import partial
-from types import FrameType
 
 import jax
+import numpy as np
 
 from bert_jax import cli
-from bert_jax.console import Console, duration
+from bert_jax.console import Console
 from bert_jax.data.batches import Batches
+from bert_jax.data.corpus import Corpus
 from bert_jax.data.pipeline import make_dataset
-from bert_jax.errors import UserError
 from bert_jax.model.sizes import training_flops_per_token
 from bert_jax.pretrained import Pretrained
-from bert_jax.recipe import Recipe, build, epochs_of, parse_run, prepare_batches
-from bert_jax.training.checkpoint import Checkpoints
+from bert_jax.recipe import (
+    Parts,
+    Recipe,
+    add_run,
+    build,
+    epochs_of,
+    open_run,
+    prepare_text,
+    stage_batches,
+)
+from bert_jax.tokenizers import Tokenizer
+from bert_jax.training.checkpoint import Checkpoints, set_damaged_aside
 from bert_jax.training.curves import draw_curves
 from bert_jax.training.evaluation import describe, evaluate, held_out_batches
 from bert_jax.training.examples import show_examples
-from bert_jax.training.metrics import MetricsLog, Window, read_metrics
+from bert_jax.training.loop import Loop, Progress, Rhythm, Work
+from bert_jax.training.metrics import MetricsLog, read_metrics
 from bert_jax.training.parallel import (
+    all_devices,
     describe_devices,
+    local_rows,
     parallel_eval_step,
     parallel_train_step,
-    replicate,
-    shard_batch,
+    place,
 )
+from bert_jax.training.phases import Stage, rate_of
+from bert_jax.training.processes import Processes, joined
+from bert_jax.training.profiling import Profile
 from bert_jax.training.rng import Stream, stream_key
-from bert_jax.training.run_folder import RunFolder
+from bert_jax.training.run_folder import RunFolder, differences, versions
 from bert_jax.training.steps import TrainState, init_state, make_eval_step, make_train_step
+from bert_jax.training.stopping import Stopping
 from bert_jax.training.throughput import Pace, peak_flops
-
-# Steps until the pace is steady enough for a forecast.
-_FORECAST_AFTER = 10
+from bert_jax.training.watchdog import Watchdog
 
 # Share of random pairs from which nothing is left to tell apart; Google's procedure gives 57 %
 # where documents have many sentences, and 100 % where they have one.
 _ONE_LABEL = 0.95
 
 
-class _Interruption:
-    """Ctrl-C, as a context: while steps are made it waits for the step's end and a save.
+def train(
+    recipe: Recipe,
+    run: RunFolder,
+    console: Console,
+    *,
+    processes: Processes,
+    stopping: Stopping,
+    options: argparse.Namespace,
+) -> KeyboardInterrupt | None:
+    """Pretrains from where the run folder stands to the last step, or to a signal.
 
-    Before that it raises as usual, and a second one ends the process at once.
-    """
-
-    def __init__(self) -> None:
-        self.requested = False
-        self.deferred = False
-
-    def __enter__(self) -> "_Interruption":
-        self._before = signal.signal(signal.SIGINT, self._interrupt)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
-
-    def _interrupt(self, signal_number: int, frame: FrameType | None) -> None:
-        if self.requested:
-            print("interrupted twice; what was saved before is whole", file=sys.stderr)
-            os._exit(cli.INTERRUPTED)
-        # Remembered also when raising: a KeyboardInterrupt inside one of JAX's callbacks is lost.
-        self.requested = True
-        if not self.deferred:
-            signal.default_int_handler(signal_number, frame)
-
-
-def train(recipe: Recipe, run: RunFolder, console: Console, interruption: _Interruption) -> None:
-    """Pretrains from where the run folder stands to the last step.
+    Returns:
+      What to raise, all being saved, if the run was told to stop before its end.
 
     Raises:
       UserError: a recipe that cannot work, a run folder that belongs to another, bad text.
-      KeyboardInterrupt: Ctrl-C, after saving.
+      MachineError: another process or the input was lost.
     """
-    devices = jax.local_devices()
+    devices = all_devices()
+    pace = Pace(
+        device=jax.local_devices()[0],
+        peak_flops=peak_flops(devices[0].device_kind, len(devices)),
+    )
 
-    # Build what needs no text; then text to tokens, once, and tokens to batches, by number.
+    # Build what needs no text; then text to tokens, once.
+    asked = {"config": dataclasses.asdict(recipe), "versions": versions()}
+    processes.compare("config", asked, differences)
     parts = build(recipe, run, console)
-    rows, pairs, masking, model = parts.rows, parts.pairs, parts.masking, parts.model
-    schedule, optimizer = parts.schedule, parts.optimizer
-    batches = prepare_batches(recipe, parts, run, console)
-    corpus, tokenizer = batches.corpus, batches.tokenizer
-    held_out = held_out_batches(corpus, tokenizer, pairs=pairs, batch_size=recipe.batch_size)
+    with processes.first_goes_first("text"):
+        tokenizer, corpus = prepare_text(recipe, parts, run, console)
+    hashes = {"tokenizer": tokenizer.hash, "corpus": corpus.hash}
+    processes.compare("text", hashes, differences)
 
     # Restore, or begin.
-    init = jax.jit(partial(init_state, model, optimizer, stream_key(recipe.seed, Stream.INIT)))
-    checkpoints = Checkpoints(run.checkpoints)
-    if checkpoints.latest_step is None:
-        state, window = init(), Window()
-    else:
-        state, progress = checkpoints.restore(jax.eval_shape(init))
-        window = Window(progress["window"])
-    start = int(state.step)
-    state = replicate(state, devices)
-    metrics = MetricsLog(run.path, start_step=start)
-    pace = Pace(
-        tokens_per_step=recipe.batch_size * pairs.seq_len,
-        flops_per_token=training_flops_per_token(
-            model.config,
-            seq_len=pairs.seq_len,
-            num_predictions=masking.max_predictions(pairs.seq_len),
-        ),
-        peak_flops=peak_flops(devices[0].device_kind, jax.device_count()),
+    init = jax.jit(
+        partial(init_state, parts.model, parts.optimizer, stream_key(recipe.seed, Stream.INIT))
     )
-    _summarize(console, recipe, batches, state, start)
+    like = jax.eval_shape(init)
+    with processes.first_goes_first("checkpoints"):
+        damage = set_damaged_aside(run.checkpoints)
+    checkpoints = Checkpoints(run.checkpoints, is_first=processes.is_first)
+    if checkpoints.latest_step is None:
+        state, progress = init(), Progress()
+    else:
+        state, saved, unreadable = checkpoints.restore(like)
+        progress, damage = Progress(**saved), damage + unreadable
+    start = int(state.step)
+    processes.compare("checkpoint", {"step": start}, differences)
+    for line in damage:
+        console.warn(f"{line}; going on from step {start:,}")
+    state = place(state, devices, parts.parallelism)
+    _summarize(console, recipe, parts, corpus, state)
 
-    # Step, report, evaluate, save.
-    train_step = parallel_train_step(make_train_step(model, optimizer, schedule), devices)
-    eval_step = parallel_eval_step(make_eval_step(model), devices)
-    dropout_key = stream_key(recipe.seed, Stream.DROPOUT)
-    dataset = make_dataset(partial(batches.batch, rows=rows), start, recipe.total_steps)
-    interruption.deferred = True
-    with (
-        closing(metrics),
-        closing(checkpoints),
-        console.bar("training", total=recipe.total_steps, initial=start, unit="step") as bar,
-    ):
-        for step, batch in enumerate(dataset, start + 1):
-            state, sums = train_step(state, shard_batch(batch, devices), dropout_key)
-            window.add(sums)
-            pace.step(sums)
-            bar.update()
-            if step == start + _FORECAST_AFTER:
-                seconds = pace.seconds_per_step() * (recipe.total_steps - step)
-                console.say(f"expected time: {duration(seconds)}, and that of the evaluations")
-            is_last = step == recipe.total_steps
-            if step % recipe.log_every_steps == 0 or is_last:
-                figures = window.means() | pace.figures()
-                _check_finite(step, figures, checkpoints)
-                metrics.write(step, "train", figures)
-                bar.set_postfix_str(_brief(figures))
-                if console.quiet:
-                    console.say(f"step {step:,} of {recipe.total_steps:,}: {_brief(figures)}")
-                window = Window()
-            if held_out and (step % recipe.eval_every_steps == 0 or is_last):
-                with pace.paused():
-                    figures = evaluate(eval_step, state.params, held_out, devices)
-                    metrics.write(step, "held_out", figures)
-                    draw_curves(run.path)
-            if step % recipe.checkpoint_every_steps == 0 or is_last or interruption.requested:
-                with pace.paused():
-                    _check_finite(step, window.means(), checkpoints)
-                    metrics.flush()
-                    checkpoints.save(state, {"window": window.totals()})
-            if interruption.requested:
-                break
-    draw_curves(run.path)
-    if interruption.requested:
-        step = int(state.step)
-        raise KeyboardInterrupt(
-            f"interrupted and saved at step {step:,}; the same command goes on from there"
+    # Train, stage by stage.
+    with ExitStack() as stack:
+        stack.enter_context(closing(checkpoints))
+        metrics = None
+        if processes.is_first:
+            log = MetricsLog(run.path, start_step=start, wandb_project=options.wandb)
+            metrics = stack.enter_context(closing(log))
+        watchdog = stack.enter_context(Watchdog(options.step_timeout, processes.abandon))
+        bar = stack.enter_context(
+            console.bar("training", total=recipe.total_steps, initial=start, unit="step")
         )
+        loop = Loop(
+            Rhythm(
+                recipe.log_every_steps,
+                recipe.eval_every_steps,
+                recipe.checkpoint_every_steps,
+                recipe.total_steps,
+                3600 * recipe.budget_hours,
+                recipe.skip_nonfinite,
+            ),
+            progress,
+            like,
+            key=stream_key(recipe.seed, Stream.DROPOUT),
+            devices=devices,
+            parallelism=parts.parallelism,
+            processes=processes,
+            console=console,
+            stopping=stopping,
+            checkpoints=checkpoints,
+            metrics=metrics,
+            pace=pace,
+            watchdog=watchdog,
+            profile=Profile(run.path, options.profile) if options.profile else None,
+        )
+        for stage in parts.stages:
+            if int(state.step) >= stage.last_step or loop.is_over:
+                continue
+            if int(state.step) == stage.first_step and stage.moments == "reset":
+                fresh = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like.opt_state)
+                whole = TrainState(state.step, state.params, fresh)
+                state = place(whole, devices, parts.parallelism)
+            batches = stage_batches(recipe, parts, stage, run, (tokenizer, corpus))
+            _announce(console, recipe, stage, batches)
+            work = _work(recipe, parts, stage, batches, state)
+            pace.begin_phase(
+                tokens_per_step=stage.batch_size * stage.seq_len,
+                flops_per_token=training_flops_per_token(
+                    parts.model.config,
+                    seq_len=stage.seq_len,
+                    num_predictions=parts.masking.max_predictions(stage.seq_len),
+                ),
+            )
+            stopping.deferred = True
+            state = loop.run(state, work, bar)
+    if processes.is_first:
+        draw_curves(run.path)
+    if loop.is_stopped and int(state.step) < recipe.total_steps:
+        return stopping.explain(int(state.step))
+    if processes.is_first:
+        console.table("wall time", pace.summary())
+        _show_result(console, run, parts, state, (tokenizer, corpus))
+    return None
 
-    # What came of it.
-    reported = read_metrics(run.path / "metrics.jsonl")
-    if evaluations := [row for row in reported if row["split"] == "held_out"]:
-        title = f"held-out: {len(corpus.held_out_documents)} documents never trained on"
-        console.table(title, describe(evaluations[-1], task=pairs.task))
-        bert = Pretrained(model, jax.device_get(state.params), tokenizer)
-        show_examples(console, bert, corpus, max_tokens=pairs.seq_len - 2)
-    console.say(f"saved in {run.path}: checkpoints, metrics.jsonl, curves.png, TensorBoard events")
-    console.say(f'try it: python -m bert_jax.fill_mask --model {run.path} "a [MASK] of text"')
+
+def _work(
+    recipe: Recipe, parts: Parts, stage: Stage, batches: Batches, state: TrainState
+) -> Work:
+    """What the loop needs of a stage."""
+    devices, parallelism = all_devices(), parts.parallelism
+    rows = local_rows(stage.batch_size, parallelism.micro_batch_size)
+    step = make_train_step(
+        parts.model,
+        parts.optimizer,
+        rate_of(stage),
+        micro_batch_size=parallelism.micro_batch_size,
+    )
+    held_out = held_out_batches(
+        batches.corpus,
+        batches.tokenizer,
+        pairs=batches.pairs,
+        # Without gradients, but no more rows at once than memory is known to do for.
+        batch_size=parallelism.micro_batch_size * len(devices) or stage.batch_size,
+    )
+    eval_step = parallel_eval_step(make_eval_step(parts.model), devices)
+    return Work(
+        step=parallel_train_step(step, devices, state, parallelism),
+        batches=make_dataset(partial(batches.batch, rows=rows), int(state.step), stage.last_step),
+        last_step=stage.last_step,
+        evaluate=held_out and (lambda params: evaluate(eval_step, params, held_out, devices)),
+        example=batches.batch,
+    )
 
 
 def _summarize(
-    console: Console, recipe: Recipe, batches: Batches, state: TrainState, start: int
+    console: Console, recipe: Recipe, parts: Parts, corpus: Corpus, state: TrainState
 ) -> None:
     """The table at the start."""
-    corpus = batches.corpus
+    start = int(state.step)
     title = "pretraining" if not start else f"resuming at step {start:,}"
     if start >= recipe.total_steps:
         title = f"finished at step {start:,}; raise total_steps to go on"
-    num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     num_held_out = len(corpus.held_out_documents)
-    trained_on = sum(corpus.count_tokens(source.documents) for source in batches.mixture.sources)
+    trained_on = sum(map(corpus.count_tokens, corpus.train_documents_of(parts.text.names)))
     console.table(
         title,
         [
             ("devices", describe_devices()),
-            ("parameters", f"{num_parameters:,}"),
-            (
-                "corpus",
-                f"{corpus.num_tokens:,} tokens in {corpus.num_documents:,} documents",
-            ),
+            ("parameters", f"{sum(leaf.size for leaf in jax.tree.leaves(state.params)):,}"),
+            ("corpus", f"{corpus.num_tokens:,} tokens in {corpus.num_documents:,} documents"),
             (
                 "held out",
                 f"{corpus.num_tokens - trained_on:,} tokens in {num_held_out:,} documents"
@@ -197,12 +227,20 @@ def _summarize(
                 else "nothing, there are too few documents; no evaluation",
             ),
             ("unknown tokens", f"{corpus.manifest['unknown'] / corpus.num_tokens:.2%}"),
-            (
-                "steps",
-                f"{recipe.total_steps:,} of {recipe.batch_size} × {batches.pairs.seq_len} tokens",
-            ),
+        ],
+    )
+
+
+def _announce(console: Console, recipe: Recipe, stage: Stage, batches: Batches) -> None:
+    """The table before each stage."""
+    title = "the run" if stage.of == 1 else f"phase {stage.number} of {stage.of}"
+    steps = stage.last_step - stage.first_step
+    console.table(
+        title,
+        [
+            ("steps", f"{steps:,} of {stage.batch_size} × {stage.seq_len} tokens"),
             ("padding", f"{batches.padding_share:.0%} of these tokens"),
-            *epochs_of(recipe, batches),
+            *epochs_of(recipe, stage, batches),
         ],
     )
     negative_share = batches.mixture.negative_share
@@ -214,28 +252,23 @@ def _summarize(
         )
 
 
-def _brief(figures: dict[str, float]) -> str:
-    """The figures beside the progress bar."""
-    parts = [f"mlm {figures['mlm_loss']:.3f}"]
-    if "nsp_loss" in figures:
-        parts.append(f"nsp {figures['nsp_loss']:.3f}")
-    if "tokens_per_second" in figures:
-        parts.append(f"{figures['tokens_per_second'] / 1000:,.1f}k tokens/s")
-    if "mfu" in figures:
-        parts.append(f"MFU {figures['mfu']:.1%}")
-    return ", ".join(parts)
-
-
-def _check_finite(step: int, figures: dict[str, float], checkpoints: Checkpoints) -> None:
-    """Stops a run that diverged, before it is saved over what was good."""
-    wrong = [name for name, value in figures.items() if not math.isfinite(value)]
-    if wrong:
-        last = checkpoints.latest_step
-        kept = "nothing was saved yet" if last is None else f"step {last} is the last one saved"
-        raise UserError(
-            f"{wrong[0]} is {figures[wrong[0]]} by step {step}: training diverged; {kept}; try a "
-            "lower schedule.peak_learning_rate or a longer warm-up in another --workdir"
-        )
+def _show_result(
+    console: Console,
+    run: RunFolder,
+    parts: Parts,
+    state: TrainState,
+    prepared: tuple[Tokenizer, Corpus],
+) -> None:
+    """What came of it."""
+    tokenizer, corpus = prepared
+    reported = read_metrics(run.path / "metrics.jsonl")
+    if evaluations := [row for row in reported if row["split"] == "held_out"]:
+        title = f"held-out: {len(corpus.held_out_documents)} documents never trained on"
+        console.table(title, describe(evaluations[-1], task=parts.pairs.task))
+        bert = Pretrained(parts.model, jax.device_get(state.params), tokenizer)
+        show_examples(console, bert, corpus, max_tokens=parts.stages[-1].seq_len - 2)
+    console.say(f"saved in {run.path}: checkpoints, metrics.jsonl, curves.png, TensorBoard events")
+    console.say(f'try it: python -m bert_jax.fill_mask --model {run.path} "a [MASK] of text"')
 
 
 def main(arguments: list[str]) -> None:
@@ -243,13 +276,47 @@ def main(arguments: list[str]) -> None:
     parser = cli.Parser(
         "train",
         "Pretrains BERT. The same command again goes on where the run stands. Any value of the "
-        "config is set as --config.SECTION.KEY=VALUE.",
+        "config is set as --config.SECTION.KEY=VALUE. On several machines the same command is "
+        "given on each, see launch/.",
         example="python -m bert_jax.train --config configs/tiny.py --workdir runs/tiny "
         "--config.total_steps=200",
     )
-    _, recipe, run, console = parse_run(parser, arguments)
-    with _Interruption() as interruption, run.locked():
-        train(recipe, run, console, interruption)
+    add_run(parser)
+    parser.add_argument(
+        "--join-timeout",
+        type=float,
+        default=300,
+        metavar="SECONDS",
+        help="how long to wait for the other processes of the run (default: 300)",
+    )
+    parser.add_argument(
+        "--step-timeout",
+        type=float,
+        default=1800,
+        metavar="SECONDS",
+        help="ends a run that makes no step for so long, and shows where it hangs (default: 1800)",
+    )
+    parser.add_argument(
+        "--profile", type=int, metavar="STEPS", help="trace so many steps into the run folder"
+    )
+    parser.add_argument("--wandb", metavar="PROJECT", help="report to Weights & Biases too")
+    options, overrides = parser.parse_known_args(arguments)
+    for name in ("join_timeout", "step_timeout", "profile"):
+        value = getattr(options, name)
+        if value is not None and not value > 0:
+            parser.error(f"--{name.replace('_', '-')} is {value:g}; it must be positive")
+
+    with Stopping() as stopping:
+        with joined(timeout=options.join_timeout) as processes, ExitStack() as stack:
+            recipe, run = open_run(options, overrides)
+            console = Console(quiet=options.quiet, silent=not processes.is_first)
+            if processes.is_first:
+                stack.enter_context(run.locked())
+            stopped = train(
+                recipe, run, console, processes=processes, stopping=stopping, options=options
+            )
+        if stopped:
+            raise stopped
 
 
 if __name__ == "__main__":

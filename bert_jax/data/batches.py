@@ -57,6 +57,7 @@ class Batches:
 
     Attributes:
       mixture: the examples.
+      first_step: number of the first batch.
     """
 
     def __init__(
@@ -70,6 +71,8 @@ class Batches:
         seed: int,
         documents: Sequence[Int[np.ndarray, " D"]],
         weights: Sequence[float] = (1.0,),
+        first_step: int = 0,
+        first_example: int = 0,
     ):
         """Plans the first epoch.
 
@@ -82,6 +85,9 @@ class Batches:
           seed: decides everything random.
           documents: of each source.
           weights: each source's share of the examples; they sum to 1.
+          first_step: number of the first batch of this shape in a run of several.
+          first_example: how many examples the batches before it held: it goes on from there,
+            through the epochs, so that nothing is seen twice with the same mask.
 
         Raises:
           UserError: no text, or too little for random pairs or for its weight.
@@ -92,6 +98,8 @@ class Batches:
         self.masking = masking
         self.batch_size = batch_size
         self.seed = seed
+        self.first_step = first_step
+        self._first_example = first_example
         sources = [
             Examples(corpus.sentences, pairs, documents=part, seed=seed) for part in documents
         ]
@@ -104,9 +112,7 @@ class Batches:
 
     def batch(self, step: int, rows: slice = slice(None)) -> Batch:
         """Global batch `step`, or some of its rows."""
-        first = step * self.batch_size
-        numbers = np.arange(first, first + self.batch_size)[rows]
-        return self._build(numbers)
+        return self._build(self._numbers(step)[rows])
 
     def once(self, step: int, rows: slice = slice(None)) -> Batch:
         """As `batch`, for one pass over the first epoch: past its end rows are padding."""
@@ -116,9 +122,12 @@ class Batches:
 
     def unmasked(self, step: int) -> Layout:
         """What `batch` hides tokens of."""
-        first = step * self.batch_size
-        plan, _ = self.mixture.look_up(np.arange(first, first + self.batch_size))
+        plan, _ = self.mixture.look_up(self._numbers(step))
         return self._lay_out(plan)
+
+    def _numbers(self, step: int) -> Int[np.ndarray, " B"]:
+        first = self._first_example + (step - self.first_step) * self.batch_size
+        return np.arange(first, first + self.batch_size)
 
     @property
     def padding_share(self) -> float:

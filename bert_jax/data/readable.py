@@ -27,7 +27,7 @@ class Example(NamedTuple):
 
 def examples(batches: Batches) -> Iterator[Example]:
     """The first examples of training, in order, for ever."""
-    for step in count():
+    for step in count(batches.first_step):
         batch, layout = batches.batch(step), batches.unmasked(step)
         labels = batch.get("nsp_labels", np.zeros(batches.batch_size, np.int32))
         predicted = predicted_tokens(batch)

@@ -115,7 +115,7 @@ def measure(batches: Batches, *, num_tokens: int) -> Statistics:
     wide.batch_size = min(_ROWS, batches.num_examples)
     num_rows = min(num_tokens // seq_len, _EPOCHS * batches.num_examples)
     for step in range(-(-num_rows // wide.batch_size)):
-        batch = wide.batch(step)
+        batch = wide.batch(batches.first_step + step)
         statistics.add(
             batch,
             wide.unmasked(step),

@@ -88,7 +88,9 @@ def _load_run(folder: Path, dtype: str) -> Pretrained:
     settings = BertConfig(vocab_size=tokenizer.vocab_size, **config["model"] | {"dtype": dtype})
     model = BertForPreTraining(settings)
     shapes = jax.eval_shape(partial(init_params, model), stream_key(0, Stream.INIT))
-    params = Checkpoints(run.checkpoints, read_only=True).restore_params(shapes)
+    params, damage = Checkpoints(run.checkpoints, read_only=True).restore_params(shapes)
+    for line in damage:
+        _log.warning("%s", line)
     # Without pairs nothing trains the pooler and the head on it.
     parts = PRETRAINING if config["pairs"]["nsp"] else frozenset({"predictions"})
     report = Report(loaded=sorted(flatten(params)))

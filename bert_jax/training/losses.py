@@ -60,6 +60,14 @@ def pretraining_sums(
     return sums
 
 
+def pretraining_weights(batch: dict[str, Array]) -> dict[str, Float[Array, ""]]:
+    """The weights of the losses of `pretraining_sums`, from the batch alone."""
+    weights = {"mlm_loss": jnp.sum(batch["mlm_weights"])}
+    if "nsp_labels" in batch:
+        weights["nsp_loss"] = jnp.sum((batch["lengths"] > 0).astype(jnp.float32))
+    return weights
+
+
 def mean(pair: SumAndWeight) -> Float[Array, ""]:
     """The mean of a pair that is summed over everything it should be; 0 of nothing is 0."""
     total, weight = pair

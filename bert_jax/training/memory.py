@@ -11,6 +11,7 @@ import optax
 from jaxtyping import PyTree
 
 from bert_jax.model.heads import BertForPreTraining
+from bert_jax.training.losses import pretraining_weights
 from bert_jax.training.steps import init_state, pretraining_loss
 
 
@@ -52,7 +53,8 @@ def step_memory(
 
     def backward(params: PyTree, batch: PyTree, key: PyTree) -> PyTree:
         def loss(params: PyTree) -> PyTree:
-            return pretraining_loss(model, params, batch, key, all_sum=lambda tree: tree)[0]
+            weights = pretraining_weights(batch)
+            return pretraining_loss(params, model, batch, key, weights)[0]
 
         # A function that carries what it needs as its leaves.
         return jax.vjp(loss, params)[1]

@@ -1,78 +1,256 @@
-"""Data parallelism: the only place that knows of devices, axes and processes.
+"""Data parallelism: the only place that knows of devices, axes and process indices.
 
-The state has no device axis. It goes in and comes out replicated
-(`in_axes=None`, `out_axes=None`), which is right only because every shard ends
-up with the same sums: `pmap` does not check it, tests/training do.
+Every device holds all parameters and a part of the batch. They go in and come out
+replicated (`in_axes=None`, `out_axes=None`), which is right only because every
+device ends up with the same sums: `pmap` does not check it, tests/training do.
+With `shard_optimizer` each device keeps a part of the moments, has the sum of that
+part of the gradients only, updates that part of the parameters, and gets the rest
+from the others (Rajbhandari et al. 2020, ZeRO stage 1).
+
+Arrays are those of this process: [its devices …] where there is a device axis.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
 from bert_jax.errors import UserError
-from bert_jax.training.steps import EvalStep, TrainStep
+from bert_jax.training.steps import Collectives, EvalStep, Notes, TrainState, TrainStep
 
 _AXIS = "data"
+Devices = Sequence[jax.Device]
 
-all_sum = partial(jax.lax.psum, axis_name=_AXIS)
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parallelism:
+    """How the work of an update is spread. None of it changes what is computed but for rounding.
+
+    Attributes:
+      micro_batch_size: rows that a device takes at a time, 0 for all of its rows at once;
+        smaller ones need less memory. With the same one, dropout too is the same on any
+        number of devices.
+      shard_optimizer: spreads the moments over the devices, see above.
+      reduce_dtype: of gradients on their way between devices; bfloat16 halves the bytes and
+        keeps 8 bits of each device's share.
+    """
+
+    micro_batch_size: int = 0
+    shard_optimizer: bool = False
+    reduce_dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        if self.micro_batch_size < 0:
+            raise UserError(
+                f"parallelism.micro_batch_size is {self.micro_batch_size}; it must be positive, "
+                "or 0 for all rows of a device at once"
+            )
 
 
-def parallel_train_step(step: TrainStep, devices: Sequence[jax.Device]) -> Callable:
-    """`step(state, batch, key)` over all devices; the old state's memory is reused."""
+def all_devices() -> list[jax.Device]:
+    """Those of all processes, one process's side by side."""
+    return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
 
-    def on_device(state: PyTree, batch: PyTree, key: PyTree) -> PyTree:
-        return step(state, batch, key, shard=jax.lax.axis_index(_AXIS), all_sum=all_sum)
 
+def _cut(array: jax.Array, num_parts: int) -> jax.Array:
+    """A tensor as [parts K]: flat, with zeros at the end so that the parts are equal."""
+    size = -(-array.size // num_parts)
+    return jnp.pad(array.reshape(-1), (0, num_parts * size - array.size)).reshape(num_parts, size)
+
+
+def _collectives(num_devices: int, parallelism: Parallelism) -> Collectives:
+    """What steps do with the devices of a `pmap`."""
+    all_sum = partial(jax.lax.psum, axis_name=_AXIS)
+    shard = jax.lax.axis_index(_AXIS)
+
+    def narrow(gradients: PyTree) -> PyTree:
+        return jax.tree.map(lambda g: g.astype(parallelism.reduce_dtype), gradients)
+
+    def widen(gradients: PyTree) -> PyTree:
+        return jax.tree.map(lambda g: g.astype(jnp.float32), gradients)
+
+    if not parallelism.shard_optimizer:
+        return Collectives(shard, all_sum, reduce=lambda g: widen(all_sum(narrow(g))))
+
+    def reduce(gradients: PyTree) -> PyTree:
+        return widen(
+            jax.tree.map(
+                lambda g: jax.lax.psum_scatter(_cut(g, num_devices), _AXIS), narrow(gradients)
+            )
+        )
+
+    def part(params: PyTree) -> PyTree:
+        return jax.tree.map(lambda p: _cut(p, num_devices)[shard], params)
+
+    def whole(parts: PyTree, like: PyTree) -> PyTree:
+        return jax.tree.map(
+            lambda p, l: jax.lax.all_gather(p, _AXIS).reshape(-1)[: l.size].reshape(l.shape),
+            parts,
+            like,
+        )
+
+    return Collectives(shard, all_sum, reduce, part, whole, sum_parts=all_sum)
+
+
+def parallel_train_step(
+    step: TrainStep, devices: Devices, state: TrainState, parallelism: Parallelism
+) -> Callable:
+    """`step(state, batch, notes, key)` over all devices; the old state's memory is reused.
+
+    Args:
+      step: the step of a device.
+      devices: of all processes.
+      state: as `place` gives it.
+      parallelism: as for `place`.
+    """
+
+    def on_device(state: PyTree, batch: PyTree, notes: PyTree, key: PyTree) -> PyTree:
+        return step(state, batch, notes, key, _collectives(len(devices), parallelism))
+
+    axes = TrainState(None, None, _axes(state.opt_state, parallelism))
     return jax.pmap(
         on_device,
         axis_name=_AXIS,
-        in_axes=(None, 0, None),
-        out_axes=(None, None),
+        in_axes=(axes, 0, 0, None),
+        out_axes=(axes, None, None),
         donate_argnums=0,
         devices=devices,
     )
 
 
-def parallel_eval_step(step: EvalStep, devices: Sequence[jax.Device]) -> Callable:
+def parallel_eval_step(step: EvalStep, devices: Devices) -> Callable:
     """`step(params, batch)` over all devices."""
 
     def on_device(params: PyTree, batch: PyTree) -> PyTree:
-        return step(params, batch, all_sum=all_sum)
+        return step(params, batch, _collectives(len(devices), Parallelism()))
 
     return jax.pmap(on_device, axis_name=_AXIS, in_axes=(None, 0), out_axes=None, devices=devices)
 
 
-def replicate(tree: PyTree, devices: Sequence[jax.Device]) -> PyTree:
-    """The tree on every device, placed as the steps return it, so that nothing compiles twice.
+def _axes(opt_state: PyTree, parallelism: Parallelism) -> PyTree:
+    """Where the device axis is: in the moments if they are sharded. Counts are not."""
+    sharded = parallelism.shard_optimizer
+    return jax.tree.map(lambda leaf: 0 if sharded and leaf.ndim else None, opt_state)
 
-    May share memory with its argument, which the first step then donates: drop it.
+
+def replicate(tree: PyTree, devices: Devices) -> PyTree:
+    """The tree on every device of this process, placed as the steps return it.
+
+    So nothing compiles twice. May share memory with its argument, which the first step
+    then donates: drop it.
     """
-    mesh = jax.sharding.Mesh(np.array(devices), (_AXIS,))
-    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+    return jax.device_put(tree, _sharding(devices, jax.sharding.PartitionSpec()))
 
 
-def shard_batch(
-    batch: dict[str, np.ndarray], devices: Sequence[jax.Device]
-) -> dict[str, np.ndarray]:
-    """This host's rows, [B …], as [devices B/devices …]."""
+def place(state: TrainState, devices: Devices, parallelism: Parallelism) -> TrainState:
+    """A whole state on the devices, as the steps take it. Drop the argument, see `replicate`."""
+    local = _local(devices)
+    first = devices.index(local[0])
+
+    def spread(leaf: np.ndarray) -> jax.Array:
+        size = -(-leaf.size // len(devices))
+        flat = np.zeros((len(devices), size), leaf.dtype)
+        flat.reshape(-1)[: leaf.size] = np.asarray(leaf).reshape(-1)
+        spec = jax.sharding.PartitionSpec(_AXIS)
+        return jax.device_put(flat[first : first + len(local)], _sharding(devices, spec))
+
+    if not parallelism.shard_optimizer:
+        return replicate(state, devices)
+    opt_state = jax.tree.map(
+        lambda leaf: spread(leaf) if leaf.ndim else replicate(leaf, devices), state.opt_state
+    )
+    return TrainState(*replicate((state.step, state.params), devices), opt_state)
+
+
+def whole(
+    state: TrainState, like: TrainState, devices: Devices, parallelism: Parallelism
+) -> TrainState:
+    """The reverse of `place`: moments in one piece, in the memory of the host.
+
+    All processes must call it.
+
+    Args:
+      state: as the steps return it.
+      like: the shapes of a whole state.
+      devices: of all processes.
+      parallelism: as for `place`.
+    """
+    if not parallelism.shard_optimizer:
+        return state
+    gather = jax.pmap(
+        lambda leaf: jax.lax.all_gather(leaf, _AXIS),
+        axis_name=_AXIS,
+        out_axes=None,
+        devices=devices,
+    )
+
+    def join(leaf: jax.Array, shape: jax.ShapeDtypeStruct) -> jax.Array | np.ndarray:
+        # One after the other, so that a device never holds more than one of them whole.
+        flat = np.asarray(gather(leaf)) if leaf.ndim else leaf
+        return flat.reshape(-1)[: shape.size].reshape(shape.shape)
+
+    opt_state = jax.tree.map(join, state.opt_state, like.opt_state)
+    return TrainState(state.step, state.params, opt_state)
+
+
+def bytes_per_device(tree: PyTree) -> int:
+    """What a placed tree takes of one device's memory."""
+    return sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(tree))
+
+
+def _local(devices: Devices) -> list[jax.Device]:
+    return [device for device in devices if device.process_index == jax.process_index()]
+
+
+def _sharding(devices: Devices, spec: jax.sharding.PartitionSpec) -> jax.sharding.NamedSharding:
+    """Over this process's devices: `pmap` takes and returns a process's own part."""
+    return jax.sharding.NamedSharding(jax.sharding.Mesh(np.array(_local(devices)), (_AXIS,)), spec)
+
+
+def shard_batch(batch: dict[str, np.ndarray], devices: Devices) -> dict[str, np.ndarray]:
+    """This process's rows, [B …], as [its devices, B/its devices …]."""
+    num_devices = len(_local(devices))
     return {
-        name: array.reshape(len(devices), -1, *array.shape[1:]) for name, array in batch.items()
+        name: array.reshape(num_devices, -1, *array.shape[1:]) for name, array in batch.items()
     }
 
 
-def local_rows(batch_size: int) -> slice:
-    """Which rows of a global batch this host builds.
+def make_notes(devices: Devices, *, stop: bool = False, elapsed: float = 0.0) -> Notes:
+    """What this process tells the others: on its first device, so that it counts once.
+
+    Args:
+      devices: of all processes.
+      stop: whether this process was asked to stop.
+      elapsed: share of the time budget spent; only the first process's counts.
+    """
+    local = _local(devices)
+    is_first = np.arange(len(local)) == 0
+    keeps_time = is_first & (local[0] == devices[0])
+    return Notes((is_first * stop).astype(np.int32), (keeps_time * elapsed).astype(np.float32))
+
+
+def local_rows(batch_size: int, micro_batch_size: int = 0) -> slice:
+    """Which rows of a global batch this process builds.
 
     Raises:
       UserError: the batch cannot be shared out evenly.
     """
-    if batch_size % jax.device_count():
+    rows_per_device, left = divmod(batch_size, jax.device_count())
+    if left:
         raise UserError(
             f"batch_size {batch_size} cannot be split over {jax.device_count()} devices; "
             f"use a multiple of {jax.device_count()}"
+        )
+    if micro_batch_size and rows_per_device % micro_batch_size:
+        raise UserError(
+            f"the {rows_per_device} rows of a device (batch_size {batch_size} over "
+            f"{jax.device_count()} devices) are no multiple of parallelism.micro_batch_size "
+            f"{micro_batch_size}; choose one that divides them"
         )
     rows = batch_size // jax.process_count()
     return slice(jax.process_index() * rows, (jax.process_index() + 1) * rows)
@@ -84,5 +262,7 @@ def round_up_to_devices(batch_size: int) -> int:
 
 
 def describe_devices() -> str:
-    """Such as "4 × NVIDIA H100 80GB HBM3"."""
-    return f"{jax.device_count()} × {jax.devices()[0].device_kind}"
+    """Such as "4 × NVIDIA H100 80GB HBM3" or "8 × TPU v4 in 2 processes"."""
+    described = f"{jax.device_count()} × {jax.devices()[0].device_kind}"
+    processes = jax.process_count()
+    return described if processes == 1 else f"{described} in {processes} processes"

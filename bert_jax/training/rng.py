@@ -23,7 +23,7 @@ def stream_key(seed: int, stream: Stream) -> Key[Array, ""]:
 
 
 def step_key(
-    key: Key[Array, ""], step: Int[Array, ""] | int, shard: Int[Array, ""] | int
+    key: Key[Array, ""], step: Int[Array, ""] | int, block: Int[Array, ""] | int
 ) -> Key[Array, ""]:
-    """The key of one step on one shard of the batch: shards must not share dropout masks."""
-    return jax.random.fold_in(jax.random.fold_in(key, step), shard)
+    """The key of one step on one block of the batch's rows: blocks must not share dropout masks."""
+    return jax.random.fold_in(jax.random.fold_in(key, step), block)

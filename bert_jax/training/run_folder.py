@@ -3,7 +3,7 @@
 import json
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -13,9 +13,12 @@ from bert_jax.atomic import locked, write_file
 from bert_jax.errors import UserError
 
 # What decides the data and the shape of the state: a run that changed these would be another run.
-FIXED = ("seed", "batch_size", "tokenizer", "data", "pairs", "masking", "model")
-# Of these, where the corpus lies; that it is the same one is seen by its hash.
-_PLACES = ("data.corpus", "data.staging")
+FIXED = ("seed", "tokenizer", "data", "pairs", "masking", "model", "optimizer.algorithm")
+# Of these: where the corpus lies (that it is the same one is seen by its hash), how the step is
+# computed, and what counts from a step on.
+_FREE = {"data.corpus", "data.staging", "model.remat", "pairs.seq_len"}
+
+History = Callable[[dict[str, Any], int], Any]
 
 _VERSIONS = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers")
 
@@ -58,11 +61,17 @@ class RunFolder:
         return record
 
     @property
+    def saved_step(self) -> int | None:
+        """The newest step that was saved here."""
+        steps = [int(entry.name) for entry in self.checkpoints.glob("*") if entry.name.isdigit()]
+        return max(steps, default=None)
+
+    @property
     def is_trained(self) -> bool:
         """Whether a checkpoint was saved here."""
-        return any(entry.name.isdigit() for entry in self.checkpoints.glob("*"))
+        return self.saved_step is not None
 
-    def claim(self, config: dict[str, Any]) -> list[str]:
+    def claim(self, config: dict[str, Any], history: History) -> list[str]:
         """Makes the folder this config's, or checks that it is.
 
         Until something was trained the folder can change hands: a first try often
@@ -71,6 +80,7 @@ class RunFolder:
 
         Args:
           config: the resolved config, plain data.
+          history: what a config trains on in its first steps.
 
         Returns:
           What changed since the run began and may change, "name: old -> new" each.
@@ -78,15 +88,18 @@ class RunFolder:
         Raises:
           UserError: the folder belongs to a run with other data or another model.
         """
-        record = {"config": config, "versions": _versions()}
+        record = {"config": config, "versions": versions()}
         if not self.config_file.exists():
             self._write(record)
             return []
         before = self.read()
-        changes = _differences(before["config"], config)
+        changes = differences(before["config"], config)
         names = {line.partition(":")[0] for line in changes}
-        changed = {name.partition(".")[0] for name in names.difference(_PLACES)}
-        if self.is_trained and changed.intersection(FIXED):
+        changed = any(f"{name}.".startswith(f"{fixed}.") for fixed in FIXED for name in names - _FREE)
+        step = self.saved_step
+        if step is not None and (
+            changed or history(before["config"], step) != history(config, step)
+        ):
             raise UserError(
                 f"{self.path} belongs to a run with another config ({'; '.join(changes)}); "
                 "choose another --workdir"
@@ -96,7 +109,7 @@ class RunFolder:
             self.discard_prepared()
             before = {}
         self._write(before | record)
-        return changes + _differences(before.get("versions", _versions()), record["versions"])
+        return changes + differences(before.get("versions", versions()), record["versions"])
 
     def discard_prepared(self) -> None:
         """Removes the tokenizer and the corpus of a run that was not trained yet."""
@@ -133,18 +146,23 @@ class RunFolder:
         self._write(record)
 
     def _write(self, record: dict[str, Any]) -> None:
+        # Of several processes the first has written it already.
+        if self.config_file.exists() and self.read() == record:
+            return
         write_file(self.config_file, json.dumps(record, indent=2) + "\n")
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of what the numbers depend on."""
     return {"python": platform.python_version()} | {name: version(name) for name in _VERSIONS}
 
 
-def _differences(old: Any, new: Any, name: str = "") -> list[str]:
+def differences(old: Any, new: Any, name: str = "") -> list[str]:
+    """What changed in nested data, as "name: old -> new" each."""
     if isinstance(old, dict) and isinstance(new, dict):
         return [
             line
             for key in sorted(old.keys() | new.keys())
-            for line in _differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+            for line in differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
         ]
     return [] if old == new else [f"{name}: {old!r} -> {new!r}"]

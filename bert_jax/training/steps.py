@@ -1,25 +1,81 @@
 """What happens in a step, as pure functions of their arguments.
 
-Nothing here knows how many devices there are: `all_sum` adds up over the shards
-of a batch, and `bert_jax.training.parallel` decides what that means.
+Nothing here knows how many devices there are: `Collectives` says what a step does
+with them, and `bert_jax.training.parallel` how.
 """
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Int, Key, PyTree
+from jaxtyping import Array, Key, PyTree
 
 from bert_jax.model.heads import BertForPreTraining
-from bert_jax.training.losses import SumAndWeight, mean, pretraining_sums
+from bert_jax.training.losses import (
+    SumAndWeight,
+    mean,
+    pretraining_sums,
+    pretraining_weights,
+)
 from bert_jax.training.rng import step_key
 
 DeviceBatch = dict[str, Array]
 Sums = dict[str, SumAndWeight]
-AllSum = Callable[[Any], Any]
+TreeMap = Callable[[Any], Any]
+Rate = Callable[[Any, Any], Any]
+"""The learning rate, of the number of updates made and the share of the time budget spent."""
+
+
+class Collectives(NamedTuple):
+    """What a step does with the other devices. By default there are none.
+
+    Attributes:
+      shard: which one this is.
+      all_sum: adds a tree of arrays up over the devices.
+      reduce: gradients to their sum over the devices, or to this device's part of it.
+      part: parameters to those that this device updates.
+      whole: the updated parts to all parameters, of the shapes of its second argument.
+      sum_parts: adds up over devices what each computed of its parts.
+    """
+
+    shard: Array | int = 0
+    all_sum: TreeMap = lambda tree: tree
+    reduce: TreeMap = lambda gradients: gradients
+    part: TreeMap = lambda params: params
+    whole: Callable[[Any, Any], Any] = lambda parts, like: parts  # noqa: ARG005
+    sum_parts: TreeMap = lambda tree: tree
+
+
+ALONE = Collectives()
+
+
+class Notes(NamedTuple):
+    """What hosts tell one another by way of a step: all read the same, of the same step.
+
+    Attributes:
+      stop: how many processes were asked to stop.
+      elapsed: share of the time budget spent, by the first process's clock.
+    """
+
+    stop: PyTree
+    elapsed: PyTree
+
+
+class Vitals(NamedTuple):
+    """What the host looks at after every step.
+
+    Attributes:
+      loss: mean MLM loss of the batch.
+      is_finite: whether the update was made; not if a loss or the gradient was not finite.
+      notes: as all hosts read them.
+    """
+
+    loss: PyTree
+    is_finite: PyTree
+    notes: Notes
 
 
 @struct.dataclass
@@ -37,22 +93,24 @@ class TrainState:
     opt_state: PyTree
 
 
-TrainStep = Callable[..., tuple[TrainState, Sums]]
+TrainStep = Callable[..., tuple[TrainState, Sums, Vitals]]
 EvalStep = Callable[..., Sums]
 
 
 def init_params(model: BertForPreTraining, key: Key[Array, ""]) -> PyTree:
     """Fresh parameters; the same for any batch size and number of devices."""
-    ids = jax.numpy.zeros((1, 2), "int32")
+    ids = jnp.zeros((1, 2), "int32")
     return model.init(key, ids, ids, ids[:, 0], ids[:, :1])["params"]
 
 
 def init_state(
-    model: BertForPreTraining, optimizer: optax.GradientTransformation, key: Key[Array, ""]
+    model: BertForPreTraining,
+    optimizer: optax.GradientTransformationExtraArgs,
+    key: Key[Array, ""],
 ) -> TrainState:
     """The state before the first step. Call it under `jit`: eagerly, arrays would be shared."""
     params = init_params(model, key)
-    return TrainState(jax.numpy.zeros((), "int32"), params, optimizer.init(params))
+    return TrainState(jnp.zeros((), "int32"), params, optimizer.init(params))
 
 
 def _sums(
@@ -72,61 +130,127 @@ def _sums(
 
 
 def pretraining_loss(
-    model: BertForPreTraining,
     params: PyTree,
+    model: BertForPreTraining,
     batch: DeviceBatch,
     dropout_key: Key[Array, ""],
-    *,
-    all_sum: AllSum,
+    weights: dict[str, Array],
 ) -> tuple[Array, Sums]:
-    """What is differentiated: this shard's part of the batch's mean losses, and its sums.
+    """What is differentiated: these rows' part of the whole batch's mean losses, and their sums.
 
-    It divides by the weights of all shards, before differentiating: the gradients of
-    the shards then add up to the gradient of the mean over the whole batch, however
+    It divides by the weights of the whole batch, so that the gradients of its parts, on
+    whatever device and in whatever order, add up to the gradient of its mean, however
     unevenly the masked tokens are spread.
     """
     sums = _sums(model, params, batch, dropout_key)
-    losses = [
-        mean((sums[name][0], all_sum(sums[name][1])))
-        for name in ("mlm_loss", "nsp_loss")
-        if name in sums
-    ]
+    losses = [mean((sums[name][0], weight)) for name, weight in weights.items()]
     return sum(losses[1:], losses[0]), sums
 
 
+def _accumulated_gradients(
+    model: BertForPreTraining,
+    params: PyTree,
+    batch: DeviceBatch,
+    key: Key[Array, ""],
+    *,
+    step: Array,
+    first_block: Array | int,
+    micro_batch_size: int,
+    weights: dict[str, Array],
+) -> tuple[PyTree, Sums]:
+    """Gradients and sums of a device's rows, `micro_batch_size` at a time."""
+    rows = batch["lengths"].shape[0]
+    num_blocks = rows // (micro_batch_size or rows)
+    blocks = jax.tree.map(lambda x: x.reshape(num_blocks, -1, *x.shape[1:]), batch)
+    gradient = jax.grad(pretraining_loss, has_aux=True)
+
+    def of_block(number: Array | int) -> tuple[PyTree, Sums]:
+        block = jax.tree.map(lambda x: x[number], blocks)
+        return gradient(params, model, block, step_key(key, step, first_block + number), weights)
+
+    if num_blocks == 1:  # no loop, and no second set of gradients
+        return of_block(0)
+
+    def add(total: PyTree, number: Array) -> tuple[PyTree, None]:
+        return jax.tree.map(jnp.add, total, of_block(number)), None
+
+    shapes = jax.eval_shape(of_block, 0)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    return jax.lax.scan(add, zeros, jnp.arange(num_blocks))[0]
+
+
 def make_train_step(
-    model: BertForPreTraining, optimizer: optax.GradientTransformation, schedule: optax.Schedule
+    model: BertForPreTraining,
+    optimizer: optax.GradientTransformationExtraArgs,
+    rate: Rate,
+    *,
+    micro_batch_size: int = 0,
 ) -> TrainStep:
-    """The update of one batch."""
+    """The update of one batch.
+
+    Args:
+      model: the model.
+      optimizer: gives the direction; `rate` says how far to go.
+      rate: the learning rate.
+      micro_batch_size: rows that a device takes at a time, 0 for all of its rows.
+    """
 
     def train_step(
         state: TrainState,
         batch: DeviceBatch,
+        notes: Notes,
         key: Key[Array, ""],
-        *,
-        shard: Int[Array, ""] | int = 0,
-        all_sum: AllSum = lambda tree: tree,
-    ) -> tuple[TrainState, Sums]:
-        """Returns the next state, and the sums of the batch before the update.
+        collectives: Collectives = ALONE,
+    ) -> tuple[TrainState, Sums, Vitals]:
+        """Returns the next state, and of the batch before the update its sums and vitals.
 
         Args:
           state: the state before.
-          batch: this shard's rows.
+          batch: this device's rows.
+          notes: this device's.
           key: root key of the dropout stream.
-          shard: which shard this is.
-          all_sum: adds a tree of arrays up over the shards.
+          collectives: the other devices.
         """
-        dropout_key = step_key(key, state.step, shard)
-        loss = partial(pretraining_loss, model, all_sum=all_sum)
-        grads, sums = jax.grad(loss, has_aux=True)(state.params, batch, dropout_key)
-        grads, sums = all_sum((grads, sums))
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        to = collectives
+        rows = batch["lengths"].shape[0]
+        # Blocks of rows are numbered through the global batch: who computes one, and when, does
+        # not matter to its dropout.
+        gradients, sums = _accumulated_gradients(
+            model,
+            state.params,
+            batch,
+            key,
+            step=state.step,
+            first_block=to.shard * (rows // (micro_batch_size or rows)),
+            micro_batch_size=micro_batch_size,
+            weights=to.all_sum(pretraining_weights(batch)),
+        )
+        sums, notes = to.all_sum((sums, notes))
+        gradients = to.reduce(gradients)
+        squares = to.sum_parts(optax.tree.norm(gradients, squared=True))
+        losses = [mean(pair) for name, pair in sums.items() if name.endswith("_loss")]
+        is_finite = jnp.isfinite(sum(losses, squares))
 
-        one = jax.numpy.ones(())
-        sums["gradient_norm"] = (optax.tree.norm(grads), one)
-        sums["learning_rate"] = (schedule(state.step) * one, one)
-        return TrainState(state.step + 1, params, opt_state), sums
+        parts = to.part(state.params)
+        direction, opt_state = optimizer.update(
+            gradients, state.opt_state, parts, sum_parts=to.sum_parts
+        )
+        step_rate = rate(state.step, notes.elapsed)
+        parts = jax.tree.map(lambda p, d: p - step_rate * d, parts, direction)
+
+        # An update that is not finite is not made: the state stays what can be saved.
+        def if_finite(new: PyTree, old: PyTree) -> PyTree:
+            return jax.tree.map(lambda a, b: jnp.where(is_finite, a, b), new, old)
+
+        opt_state = if_finite(opt_state, state.opt_state)
+        params = to.whole(if_finite(parts, to.part(state.params)), state.params)
+
+        one = jnp.ones(())
+        vitals = Vitals(mean(sums["mlm_loss"]), is_finite, notes)
+        sums["gradient_norm"] = (jnp.sqrt(squares), one)
+        sums["learning_rate"] = (step_rate * one, one)
+        sums = if_finite(sums, jax.tree.map(jnp.zeros_like, sums))
+        return TrainState(state.step + 1, params, opt_state), sums, vitals
 
     return train_step
 
@@ -135,8 +259,8 @@ def make_eval_step(model: BertForPreTraining) -> EvalStep:
     """The sums of one batch, without dropout."""
 
     def eval_step(
-        params: PyTree, batch: DeviceBatch, *, all_sum: AllSum = lambda tree: tree
+        params: PyTree, batch: DeviceBatch, collectives: Collectives = ALONE
     ) -> Sums:
-        return all_sum(_sums(model, params, batch))
+        return collectives.all_sum(_sums(model, params, batch))
 
     return eval_step

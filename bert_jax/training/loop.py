@@ -1,0 +1,298 @@
+"""The loop of training: steps, reports, evaluations, saves, and what may go wrong between.
+
+What it decides, all processes decide alike: from their step's number, and from the
+vitals that every step gives all of them.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Key
+
+from bert_jax.console import Console, duration
+from bert_jax.errors import MachineError, UserError
+from bert_jax.training.checkpoint import Checkpoints
+from bert_jax.training.metrics import MetricsLog, Window
+from bert_jax.training.parallel import Devices, Parallelism, make_notes, shard_batch, whole
+from bert_jax.training.processes import Processes
+from bert_jax.training.profiling import Profile
+from bert_jax.training.spikes import LossSpikes
+from bert_jax.training.steps import TrainState, Vitals
+from bert_jax.training.stopping import Stopping
+from bert_jax.training.throughput import Pace
+from bert_jax.training.watchdog import Watchdog
+
+# Steps until the pace is steady enough for a forecast.
+_FORECAST_AFTER = 10
+
+
+@dataclasses.dataclass(kw_only=True)
+class Progress:
+    """Where a run stands beside its state: kept in its checkpoints, as JSON.
+
+    Attributes:
+      window: sums since the last report.
+      seconds: of training, those of earlier processes of this run included.
+      skipped: updates that were left out because they were not finite.
+      spikes: what the monitor of the loss remembers.
+    """
+
+    window: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0
+    skipped: int = 0
+    spikes: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Rhythm(NamedTuple):
+    """How often the loop does what, in steps, and when it ends.
+
+    Attributes:
+      total_steps: when it ends.
+      budget_seconds: of training, after which it ends as well; 0 for no such budget.
+      skip_nonfinite: how many updates may be left out before it stops.
+    """
+
+    log_every_steps: int
+    eval_every_steps: int
+    checkpoint_every_steps: int
+    total_steps: int
+    budget_seconds: float
+    skip_nonfinite: int
+
+
+class Work(NamedTuple):
+    """The steps of a work.
+
+    Attributes:
+      step: `step(state, batch, notes, key)`, compiled.
+      batches: this process's rows, in order from where the state stands.
+      last_step: where the stage ends.
+      evaluate: the held-out figures of parameters, None where there is nothing to evaluate.
+      example: batch `step` as a whole, to look at what went wrong.
+    """
+
+    step: Callable[..., tuple[TrainState, Any, Vitals]]
+    batches: Iterator[dict[str, np.ndarray]]
+    last_step: int
+    evaluate: Callable[[Any], dict[str, float]] | None
+    example: Callable[[int], dict[str, np.ndarray]]
+
+
+class Loop:
+    """Trains stage after stage until the end, or until it is told to stop."""
+
+    def __init__(
+        self,
+        rhythm: Rhythm,
+        progress: Progress,
+        like: TrainState,
+        *,
+        key: Key[Array, ""],
+        devices: Devices,
+        parallelism: Parallelism,
+        processes: Processes,
+        console: Console,
+        stopping: Stopping,
+        checkpoints: Checkpoints,
+        metrics: MetricsLog | None,
+        pace: Pace,
+        watchdog: Watchdog,
+        profile: Profile | None,
+    ):
+        """Keeps what all stages share.
+
+        Args:
+          rhythm: when to do what.
+          progress: where the run stands.
+          like: the shapes of a whole state.
+          key: root key of the dropout stream.
+          devices: of all processes.
+          parallelism: how the state is spread over them.
+          processes: of the run.
+          console: shows progress.
+          stopping: whether to stop.
+          checkpoints: to save in.
+          metrics: to report to; None in all processes but the first.
+          pace: keeps the time.
+          watchdog: watches over the steps.
+          profile: traces some of them.
+        """
+        self._rhythm = rhythm
+        self._like = like
+        self._key = key
+        self._devices = devices
+        self._parallelism = parallelism
+        self._processes = processes
+        self._console = console
+        self._stopping = stopping
+        self._checkpoints = checkpoints
+        self._metrics = metrics
+        self._pace = pace
+        self._watchdog = watchdog
+        self._profile = profile
+        self._window = Window(progress.window)
+        self._spikes = LossSpikes(progress.spikes)
+        self._skipped = progress.skipped
+        self._began = time.monotonic() - progress.seconds
+        self._unseen: tuple[int, Vitals] | None = None
+        self._stop = self._budget_spent = False
+        self._forecast_at: int | None = None
+
+    def run(self, state: TrainState, work: Work, bar: Any) -> TrainState:
+        """Makes the steps of a work.
+
+        Raises:
+          UserError: the run diverged; what was saved before is whole.
+          MachineError: the batches of this process ended early.
+        """
+        rhythm = self._rhythm
+        self._forecast_at = self._forecast_at or int(state.step) + _FORECAST_AFTER
+        batches = self._pace.timed(work.batches)
+        for step in range(int(state.step) + 1, work.last_step + 1):
+            batch = next(batches, None)
+            if batch is None:
+                raise MachineError(
+                    f"the batches of process {self._processes.index} ended before step {step}, "
+                    f"of {work.last_step}; its copy of the corpus or its input is not as the "
+                    "others'"
+                )
+            notes = make_notes(
+                self._devices, stop=self._stopping.requested, elapsed=self._elapsed()
+            )
+            with self._profile.traced(step) if self._profile else nullcontext():
+                state, sums, vitals = work.step(
+                    state, shard_batch(batch, self._devices), notes, self._key
+                )
+                self._window.add(sums)
+                self._pace.step(sums)
+            self._watchdog.beat(f"step {step:,}")
+            self._look(work)
+            if self._processes.count == 1:  # nobody else need know it first
+                self._stop |= self._stopping.requested
+            self._unseen = step, vitals
+            bar.update()
+            if step == self._forecast_at:
+                self._forecast(step)
+
+            is_last = step == rhythm.total_steps or self._budget_spent
+            if step % rhythm.log_every_steps == 0 or is_last:
+                self._report(step, work, bar)
+            if work.evaluate and (step % rhythm.eval_every_steps == 0 or is_last):
+                with self._pace.spent("evaluation"), self._watchdog.allowing("evaluation"):
+                    figures = work.evaluate(state.params)
+                if self._metrics:
+                    self._metrics.write(step, "held_out", figures)
+            if step % rhythm.checkpoint_every_steps == 0 or is_last or self._stop:
+                with self._pace.spent("checkpoint"), self._watchdog.allowing("saving"):
+                    self._save(state, work)
+            if self._stop or is_last:
+                break
+        return state
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a process was told to stop; all know it of the same step."""
+        return self._stop
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more stages are to be run."""
+        return self._stop or self._budget_spent
+
+    def _elapsed(self) -> float:
+        """Share of the time budget spent."""
+        budget = self._rhythm.budget_seconds
+        return (time.monotonic() - self._began) / budget if budget else 0.0
+
+    def _look(self, work: Work) -> None:
+        """Looks at the vitals of the step before, which the devices have done by now."""
+        if self._unseen is None:
+            return
+        (step, vitals), self._unseen = self._unseen, None
+        vitals = jax.device_get(vitals)
+        # The same in all processes, whichever was told, and by the first one's clock.
+        self._stop |= bool(vitals.notes.stop)
+        self._budget_spent |= bool(self._rhythm.budget_seconds and vitals.notes.elapsed >= 1)
+        if not vitals.is_finite:
+            self._skip(step, float(vitals.loss), work)
+        elif spike := self._spikes.observe(step, float(vitals.loss)):
+            self._console.warn(spike.text)
+            self._event(step, "loss_spike", **spike.facts)
+
+    def _skip(self, step: int, loss: float, work: Work) -> None:
+        self._skipped += 1
+        path = self._checkpoints.folder.parent / "nonfinite" / f"step_{step}.npz"
+        if self._processes.is_first:
+            path.parent.mkdir(exist_ok=True)
+            np.savez(path, **work.example(step - 1))
+            self._event(step, "nonfinite", loss=str(loss), batch=str(path))
+        what = f"the loss or the gradient of step {step:,} is not finite (loss {loss})"
+        if self._skipped > self._rhythm.skip_nonfinite:
+            last = self._checkpoints.latest_step
+            kept = "nothing was saved yet" if last is None else f"step {last} is the last one saved"
+            raise UserError(
+                f"{what}: training diverged; {kept}; its batch is in {path}; try a lower "
+                "schedule.peak_learning_rate or a longer warm-up in another --workdir, or leave "
+                "such updates out by skip_nonfinite"
+            )
+        self._console.warn(
+            f"{what}; its update was left out, {self._skipped} of {self._rhythm.skip_nonfinite} "
+            f"that may be; its batch is in {path}"
+        )
+
+    def _event(self, step: int, name: str, **facts: Any) -> None:
+        if self._metrics:
+            self._metrics.event(step, name, **facts)
+
+    def _forecast(self, step: int) -> None:
+        seconds = self._pace.seconds_per_step() * (self._rhythm.total_steps - step)
+        if self._rhythm.budget_seconds:
+            seconds = min(seconds, self._rhythm.budget_seconds * (1 - self._elapsed()))
+        self._console.say(f"expected time: {duration(seconds)}, and that of the evaluations")
+
+    def _report(self, step: int, work: Work, bar: Any) -> None:
+        means = self._window.means()
+        self._look(work)
+        self._window = Window()
+        figures = means | self._pace.figures()
+        if "mlm_loss" not in means:  # no update of this window was made
+            return
+        if self._metrics:
+            self._metrics.write(step, "train", figures)
+        bar.set_postfix_str(brief(figures))
+        if self._console.quiet:
+            total = self._rhythm.total_steps
+            self._console.say(f"step {step:,} of {total:,}: {brief(figures)}")
+
+    def _save(self, state: TrainState, work: Work) -> None:
+        totals = self._window.totals()
+        self._look(work)  # what is wrong is found before it is saved
+        if self._metrics:
+            self._metrics.flush()
+        progress = Progress(
+            window=totals,
+            seconds=time.monotonic() - self._began,
+            skipped=self._skipped,
+            spikes=self._spikes.state,
+        )
+        self._checkpoints.save(
+            whole(state, self._like, self._devices, self._parallelism),
+            dataclasses.asdict(progress),
+        )
+
+
+def brief(figures: dict[str, float]) -> str:
+    """The figures beside the progress bar."""
+    parts = [f"mlm {figures['mlm_loss']:.3f}"]
+    if "nsp_loss" in figures:
+        parts.append(f"nsp {figures['nsp_loss']:.3f}")
+    if "tokens_per_second" in figures:
+        parts.append(f"{figures['tokens_per_second'] / 1000:,.1f}k tokens/s")
+    if "mfu" in figures:
+        parts.append(f"MFU {figures['mfu']:.1%}")
+    return ", ".join(parts)
