@@ -1,4 +1,11 @@
-"""BERT's optimizer: Adam with decoupled weight decay (google-research/bert, optimization.py)."""
+"""BERT's optimizers: Adam with decoupled weight decay, and LAMB for large batches.
+
+They give the direction of a step; the caller takes its learning rate times the
+direction off the parameters, so that nothing here knows of time.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -6,28 +13,38 @@ import optax
 
 from bert_jax.errors import UserError
 
+# Adds scalars, or a tree of them, up over the devices.
+SumParts = Callable[[Any], Any]
+
 
 def make_optimizer(
-    schedule: optax.Schedule,
     *,
+    algorithm: Literal["adamw", "lamb"] = "adamw",
     weight_decay: float = 0.01,
     b1: float = 0.9,
     b2: float = 0.999,
     eps: float = 1e-6,
     clip_norm: float = 1.0,
     bias_correction: bool = True,
-) -> optax.GradientTransformation:
-    """AdamW as BERT was trained with.
+) -> optax.GradientTransformationExtraArgs:
+    """AdamW as BERT was trained with (google-research/bert, optimization.py), or LAMB.
+
+    `update(gradients, state, params, sum_parts=...)` returns the direction d of the
+    step θ − rate·d. `sum_parts` adds scalars up over the devices where each holds
+    only a part of every tensor: a slice of it, flattened and filled up with zeros, at
+    the same path. Without it, the tensors are whole.
 
     Args:
-      schedule: learning rate by number of updates made.
-      weight_decay: added to the update before the learning rate, on matrices and
+      algorithm: "adamw", or "lamb" (You et al. 2019): the same with the direction of
+        each tensor, its decay included, made as long as the tensor itself.
+      weight_decay: share of the parameter added to the direction, on matrices and
         embeddings only.
       b1: decay of the first moment.
       b2: decay of the second moment.
       eps: added outside the square root.
       clip_norm: largest global norm of the gradient, clipped after the sum over
-        devices (the original clips each replica's own gradient before).
+        devices (the original clips each replica's own gradient before). With LAMB
+        and 1.0 this is what NVIDIA's LAMB does before anything else.
       bias_correction: divide the moments by 1 − βᵗ. The original does not, which
         makes its updates 3 to 6 times as long in the first hundred steps.
     """
@@ -36,18 +53,21 @@ def make_optimizer(
             "optimizer: weight_decay must not be negative, eps and clip_norm must be positive, "
             f"b1 and b2 in [0, 1); got {weight_decay=}, {eps=}, {clip_norm=}, {b1=}, {b2=}"
         )
-    return optax.chain(
-        optax.clip_by_global_norm(clip_norm),
+    transformations = [
+        clip_by_global_norm(clip_norm),
         scale_by_bert_adam(b1=b1, b2=b2, eps=eps, bias_correction=bias_correction),
         optax.add_decayed_weights(weight_decay, mask=decay_mask),
-        optax.scale_by_learning_rate(schedule),
-    )
+    ]
+    if algorithm == "lamb":
+        transformations.append(scale_by_trust_ratio())
+    return optax.chain(*transformations)
 
 
 def decay_mask(params: optax.Params) -> optax.Params:
     """True for what is decayed: everything but biases and LayerNorm scales.
 
-    By name, as the original excludes "LayerNorm|layer_norm|bias".
+    By name, as the original excludes "LayerNorm|layer_norm|bias"; so it holds for
+    slices too, whose shapes say nothing.
     """
 
     def is_decayed(path: tuple[jax.tree_util.DictKey, ...], _: object) -> bool:
@@ -55,6 +75,29 @@ def decay_mask(params: optax.Params) -> optax.Params:
         return "LayerNorm" not in names and names[-1] != "bias"
 
     return jax.tree_util.tree_map_with_path(is_decayed, params)
+
+
+def clip_by_global_norm(clip_norm: float) -> optax.GradientTransformationExtraArgs:
+    """Shortens a gradient that is longer than `clip_norm`, all tensors taken as one vector.
+
+    `optax.clip_by_global_norm`, which cannot add up over devices.
+    """
+
+    def update(
+        updates: optax.Updates,
+        state: optax.EmptyState,
+        params: optax.Params | None = None,
+        *,
+        sum_parts: SumParts = lambda tree: tree,
+        **others: object,
+    ) -> tuple[optax.Updates, optax.EmptyState]:
+        del params, others
+        norm = jnp.sqrt(sum_parts(optax.tree.norm(updates, squared=True)))
+        return jax.tree.map(
+            lambda g: jnp.where(norm < clip_norm, g, g / norm * clip_norm), updates
+        ), state
+
+    return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
 
 
 def scale_by_bert_adam(
@@ -84,3 +127,33 @@ def scale_by_bert_adam(
         return direction, optax.ScaleByAdamState(count, first, second)
 
     return optax.GradientTransformation(init, update)
+
+
+def scale_by_trust_ratio() -> optax.GradientTransformationExtraArgs:
+    """LAMB's ‖w‖ / ‖u‖ for each tensor that is decayed; 1 where either norm is 0.
+
+    The others, biases and LayerNorms, go as far as Adam would, as with Google's LAMB
+    (ALBERT, optimization.py) and NVIDIA's; `optax.lamb` scales them too, and biases,
+    which start at 0, then hardly move.
+    """
+
+    def update(
+        updates: optax.Updates,
+        state: optax.EmptyState,
+        params: optax.Params | None = None,
+        *,
+        sum_parts: SumParts = lambda tree: tree,
+        **others: object,
+    ) -> tuple[optax.Updates, optax.EmptyState]:
+        del others
+        squares = [jax.tree.map(lambda x: jnp.sum(x * x), tree) for tree in (params, updates)]
+        norms = jax.tree.map(jnp.sqrt, sum_parts(squares))
+
+        def scale(is_scaled: bool, u: jax.Array, w_norm: jax.Array, u_norm: jax.Array) -> jax.Array:
+            if not is_scaled:
+                return u
+            return jnp.where((w_norm > 0) & (u_norm > 0), w_norm / u_norm, 1.0) * u
+
+        return jax.tree.map(scale, decay_mask(updates), updates, *norms), state
+
+    return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)

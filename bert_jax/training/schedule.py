@@ -1,15 +1,20 @@
 """The learning rate over time."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax.numpy as jnp
-import optax
 
 from bert_jax.errors import UserError
 
+# (updates made, share of the run that is over) -> rate; numbers or traced scalars.
+Schedule = Callable[[Any, Any], Any]
+
 
 def make_schedule(
-    *, peak_learning_rate: float, warmup_steps: int, total_steps: int
-) -> optax.Schedule:
-    """Linear warm-up from 0, linear decay to 0 (google-research/bert, optimization.py L32-54).
+    *, peak_learning_rate: float, warmup_steps: int, power: float = 1.0, total_steps: int
+) -> Schedule:
+    """Linear warm-up from 0, decay to 0 (google-research/bert, optimization.py L32-54).
 
     The decay is counted from step 0, so the rate drops from the warm-up's end,
     `peak`, to `peak · (1 − warmup/total)` in one step; the first update has rate 0.
@@ -17,19 +22,42 @@ def make_schedule(
     Args:
       peak_learning_rate: the end of the warm-up.
       warmup_steps: length of the warm-up; 0 for none.
-      total_steps: where the rate reaches 0.
+      power: of the share that is left: 1 decays in a line, 0.5 stays high for longer
+        (NVIDIA's with LAMB).
+      total_steps: the longest that the run can be.
+
+    Returns:
+      A function of the step, for the warm-up, and of the progress (see
+      `progress_of`), for the decay.
     """
     if peak_learning_rate <= 0:
         raise UserError(f"schedule.peak_learning_rate is {peak_learning_rate}; it must be positive")
+    if power <= 0:
+        raise UserError(f"schedule.power is {power}; it must be positive")
     if not 0 <= warmup_steps <= total_steps:
         raise UserError(
             f"schedule.warmup_steps is {warmup_steps}; it must lie between 0 and "
             f"total_steps, {total_steps}"
         )
 
-    def schedule(step):  # type: ignore[no-untyped-def] # optax calls it with traced scalars
+    def schedule(step: Any, progress: Any) -> Any:
         warmup = step / max(warmup_steps, 1)
-        decay = jnp.maximum(0.0, 1.0 - step / total_steps)
+        decay = jnp.maximum(0.0, 1.0 - progress) ** power
         return peak_learning_rate * jnp.where(step < warmup_steps, warmup, decay)
 
     return schedule
+
+
+def progress_of(
+    step: Any, *, total_steps: int, seconds: Any = 0.0, budget_seconds: float = 0.0
+) -> Any:
+    """The share of a run that is over: of its steps or of its time, whichever is more.
+
+    Args:
+      step: updates made, a number or a traced scalar.
+      total_steps: after which the run ends.
+      seconds: trained so far, likewise.
+      budget_seconds: after which it ends as well; 0 for no such budget.
+    """
+    by_steps = step / total_steps
+    return jnp.maximum(by_steps, seconds / budget_seconds) if budget_seconds else by_steps
