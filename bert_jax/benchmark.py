@@ -80,7 +80,7 @@ def time_steps(
     model, optimizer = BertForPreTraining(config), make_optimizer()
     init = jax.jit(partial(init_state, model, optimizer))
     state = place(init(stream_key(0, Stream.INIT)), devices, parallelism)
-    train_step = make_train_step(model, optimizer, lambda step, elapsed: 1e-4)  # noqa: ARG005
+    train_step = make_train_step(model, optimizer, lambda *_: 1e-4)
     step = parallel_train_step(train_step, devices, state, parallelism)
     notes = make_notes(devices)
     host_batch = synthetic_batch(config, batch_size=batch_size, seq_len=seq_len)

@@ -75,7 +75,7 @@ def check(
         _show_statistics(console, batches, statistics)
         _show_lengths(console, statistics)
         rates = [tokens_per_second] if tokens_per_second else _RATES
-        _show_run(console, recipe, parts, stage, batches, statistics, rates=rates)
+        _show_run(console, parts, stage, batches, statistics, rates=rates)
     _show_examples(console, batches)
 
 
@@ -179,7 +179,6 @@ def _show_lengths(console: Console, statistics: Statistics) -> None:
 
 def _show_run(
     console: Console,
-    recipe: Recipe,
     parts: Parts,
     stage: Stage,
     batches: Batches,
@@ -206,7 +205,7 @@ def _show_run(
             ("sequence", f"{seq_len} tokens of at most {parts.model.config.max_positions}"),
             ("steps", f"{steps:,} of {stage.batch_size} sequences"),
             ("tokens", f"{tokens:,}, {real:,.0f} of them real"),
-            *epochs_of(recipe, stage, batches),
+            *epochs_of(parts, stage, batches),
             *(("time", f"{duration(tokens / rate)} at {rate:,.0f} tokens/s") for rate in rates),
             (
                 "devices",
@@ -226,7 +225,7 @@ def _show_run(
             f"the text gives {num_examples:,} examples, fewer than a batch; lower batch_size or "
             "add text"
         )
-    for count, item in zip(epochs, mixture(recipe.data["source"]), strict=True):
+    for count, item in zip(epochs, mixture(parts.text.source), strict=True):
         if not _EPOCHS[0] <= count <= _EPOCHS[1]:
             outcome = "the model sees a part of the text only" if count < 1 else "more may overfit"
             console.warn(

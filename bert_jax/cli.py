@@ -88,15 +88,12 @@ def _ignore_interrupts(lost: Any) -> None:
 
 def _explain(error: BaseException) -> tuple[int, str]:
     """Exit status and message of an exception."""
-    if isinstance(error, Terminated):
-        return 0, str(error)
     if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED, str(error) or "interrupted; the same command goes on from there"
+        status = 0 if isinstance(error, Terminated) else INTERRUPTED
+        return status, str(error) or "interrupted; the same command goes on from there"
     text = " ".join(str(error).split())
-    if isinstance(error, UserError):
-        return 2, f"error: {text}"
-    if isinstance(error, MachineError):
-        return 1, f"error: {text}"
+    if isinstance(error, UserError | MachineError):
+        return 2 if isinstance(error, UserError) else 1, f"error: {text}"
     no_space = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if no_space or any(phrase in text.lower() for phrase in _NO_SPACE):
         return 2, (

@@ -260,7 +260,7 @@ def stage_batches(
         raise
 
 
-def epochs_of(recipe: Recipe, stage: Stage, batches: Batches) -> list[tuple[str, str]]:
+def epochs_of(parts: Parts, stage: Stage, batches: Batches) -> list[tuple[str, str]]:
     """How often a stage goes through each of its sources, as rows of a table."""
     mixed = batches.mixture
     return [
@@ -268,7 +268,7 @@ def epochs_of(recipe: Recipe, stage: Stage, batches: Batches) -> list[tuple[str,
         for count, source, item in zip(
             mixed.epochs((stage.last_step - stage.first_step) * stage.batch_size),
             mixed.sources,
-            mixture(recipe.data["source"]),
+            mixture(parts.text.source),
             strict=True,
         )
     ]

@@ -153,8 +153,8 @@ def train(
                 whole = TrainState(state.step, state.params, fresh)
                 state = place(whole, devices, parts.parallelism)
             batches = stage_batches(recipe, parts, stage, run, (tokenizer, corpus))
-            _announce(console, recipe, stage, batches)
-            work = _work(recipe, parts, stage, batches, state)
+            _announce(console, parts, stage, batches)
+            work = _work(parts, stage, batches, state)
             pace.begin_phase(
                 tokens_per_step=stage.batch_size * stage.seq_len,
                 flops_per_token=training_flops_per_token(
@@ -175,9 +175,7 @@ def train(
     return None
 
 
-def _work(
-    recipe: Recipe, parts: Parts, stage: Stage, batches: Batches, state: TrainState
-) -> Work:
+def _work(parts: Parts, stage: Stage, batches: Batches, state: TrainState) -> Work:
     """What the loop needs of a stage."""
     devices, parallelism = all_devices(), parts.parallelism
     rows = local_rows(stage.batch_size, parallelism.micro_batch_size)
@@ -231,7 +229,7 @@ def _summarize(
     )
 
 
-def _announce(console: Console, recipe: Recipe, stage: Stage, batches: Batches) -> None:
+def _announce(console: Console, parts: Parts, stage: Stage, batches: Batches) -> None:
     """The table before each stage."""
     title = "the run" if stage.of == 1 else f"phase {stage.number} of {stage.of}"
     steps = stage.last_step - stage.first_step
@@ -240,7 +238,7 @@ def _announce(console: Console, recipe: Recipe, stage: Stage, batches: Batches) 
         [
             ("steps", f"{steps:,} of {stage.batch_size} × {stage.seq_len} tokens"),
             ("padding", f"{batches.padding_share:.0%} of these tokens"),
-            *epochs_of(recipe, stage, batches),
+            *epochs_of(parts, stage, batches),
         ],
     )
     negative_share = batches.mixture.negative_share

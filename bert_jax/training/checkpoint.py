@@ -130,7 +130,7 @@ class Checkpoints:
           UserError: there is none that can be read.
         """
         restored, step, damage = self._restore(
-            lambda step: None,
+            None,
             params=ocp.args.StandardRestore(_empty(like.params)),
             opt_state=ocp.args.StandardRestore(_empty(like.opt_state)),
             progress=ocp.args.JsonRestore(),
@@ -150,17 +150,19 @@ class Checkpoints:
             lambda step: _damage(self.folder / str(step), "params"),
             params=ocp.args.StandardRestore(_empty(like)),
         )
-        lines = [f"{self.folder / str(other)} is damaged ({text}); this is step {step}"
-                 for other, text in damage.items()]
+        lines = [
+            f"{self.folder / str(other)} is damaged ({text}); this is step {step}"
+            for other, text in damage.items()
+        ]
         return restored["params"], lines
 
     def _restore(
-        self, check: Callable[[int], str | None], **items: ocp.args.CheckpointArgs
+        self, check: Callable[[int], str | None] | None, **items: ocp.args.CheckpointArgs
     ) -> tuple[Any, int, dict[int, str]]:
         """Some items of the newest checkpoint that can be read, its step, and what others have."""
         damage: dict[int, str] = {}
         for step in self._steps():
-            if found := check(step):
+            if check and (found := check(step)):
                 damage[step] = found
                 continue
             try:

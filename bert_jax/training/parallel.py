@@ -89,7 +89,7 @@ def _collectives(num_devices: int, parallelism: Parallelism) -> Collectives:
 
     def whole(parts: PyTree, like: PyTree) -> PyTree:
         return jax.tree.map(
-            lambda p, l: jax.lax.all_gather(p, _AXIS).reshape(-1)[: l.size].reshape(l.shape),
+            lambda p, w: jax.lax.all_gather(p, _AXIS).reshape(-1)[: w.size].reshape(w.shape),
             parts,
             like,
         )
@@ -152,7 +152,7 @@ def place(state: TrainState, devices: Devices, parallelism: Parallelism) -> Trai
     local = _local(devices)
     first = devices.index(local[0])
 
-    def spread(leaf: np.ndarray) -> jax.Array:
+    def spread(leaf: np.ndarray | jax.Array) -> jax.Array:
         size = -(-leaf.size // len(devices))
         flat = np.zeros((len(devices), size), leaf.dtype)
         flat.reshape(-1)[: leaf.size] = np.asarray(leaf).reshape(-1)
@@ -215,9 +215,7 @@ def _sharding(devices: Devices, spec: jax.sharding.PartitionSpec) -> jax.shardin
 def shard_batch(batch: dict[str, np.ndarray], devices: Devices) -> dict[str, np.ndarray]:
     """This process's rows, [B …], as [its devices, B/its devices …]."""
     num_devices = len(_local(devices))
-    return {
-        name: array.reshape(num_devices, -1, *array.shape[1:]) for name, array in batch.items()
-    }
+    return {name: array.reshape(num_devices, -1, *array.shape[1:]) for name, array in batch.items()}
 
 
 def make_notes(devices: Devices, *, stop: bool = False, elapsed: float = 0.0) -> Notes:

@@ -13,7 +13,7 @@ from bert_jax.atomic import locked, write_file
 from bert_jax.errors import UserError
 
 # What decides the data and the shape of the state: a run that changed these would be another run.
-FIXED = ("seed", "tokenizer", "data", "pairs", "masking", "model", "optimizer.algorithm")
+FIXED = ("seed.", "tokenizer.", "data.", "pairs.", "masking.", "model.", "optimizer.algorithm.")
 # Of these: where the corpus lies (that it is the same one is seen by its hash), how the step is
 # computed, and what counts from a step on.
 _FREE = {"data.corpus", "data.staging", "model.remat", "pairs.seq_len"}
@@ -95,7 +95,7 @@ class RunFolder:
         before = self.read()
         changes = differences(before["config"], config)
         names = {line.partition(":")[0] for line in changes}
-        changed = any(f"{name}.".startswith(f"{fixed}.") for fixed in FIXED for name in names - _FREE)
+        changed = any(f"{name}.".startswith(FIXED) for name in names - _FREE)
         step = self.saved_step
         if step is not None and (
             changed or history(before["config"], step) != history(config, step)

@@ -258,9 +258,7 @@ def make_train_step(
 def make_eval_step(model: BertForPreTraining) -> EvalStep:
     """The sums of one batch, without dropout."""
 
-    def eval_step(
-        params: PyTree, batch: DeviceBatch, collectives: Collectives = ALONE
-    ) -> Sums:
+    def eval_step(params: PyTree, batch: DeviceBatch, collectives: Collectives = ALONE) -> Sums:
         return collectives.all_sum(_sums(model, params, batch))
 
     return eval_step

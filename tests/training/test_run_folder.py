@@ -14,17 +14,21 @@ CONFIG = {
 }
 
 
+def history(config: dict, step: int) -> list:
+    return [step, config.get("batch_size")]
+
+
 def make_trained(path: Path) -> RunFolder:
     run = RunFolder(path)
     with run.locked():
-        run.claim(CONFIG)
+        run.claim(CONFIG, history)
     (run.checkpoints / "10").mkdir(parents=True)
     return run
 
 
 def test_the_same_config_comes_back_in(tmp_path: Path) -> None:
     run = make_trained(tmp_path / "runs" / "a")
-    assert run.claim(CONFIG) == []
+    assert run.claim(CONFIG, history) == []
     record = run.read()
     assert record["config"] == CONFIG
     assert {"jax", "flax", "python"} <= record["versions"].keys()
@@ -33,16 +37,25 @@ def test_the_same_config_comes_back_in(tmp_path: Path) -> None:
 def test_a_trained_run_refuses_another_model_and_names_the_difference(tmp_path: Path) -> None:
     run = make_trained(tmp_path)
     with pytest.raises(UserError, match=r"model\.width: 8 -> 16"):
-        run.claim(CONFIG | {"model": {"width": 16}})
+        run.claim(CONFIG | {"model": {"width": 16}}, history)
     with pytest.raises(UserError, match=r"data\.source: 'python_docs' -> 'text:a'"):
-        run.claim(CONFIG | {"data": {"source": "text:a"}})
+        run.claim(CONFIG | {"data": {"source": "text:a"}}, history)
     assert run.read()["config"] == CONFIG
+
+
+def test_what_was_trained_on_may_not_change_and_what_comes_may(tmp_path: Path) -> None:
+    run = make_trained(tmp_path)
+    with pytest.raises(UserError, match=r"batch_size: None -> 8"):
+        run.claim(CONFIG | {"batch_size": 8}, history)
+    later = CONFIG | {"phases": [{"steps": 10}, {"steps": 5, "batch_size": 8}]}
+    assert run.claim(later, history)
+    assert run.claim(later | {"model": {"width": 8, "remat": True}}, history)
 
 
 def test_it_may_run_longer_or_slower_and_says_so(tmp_path: Path) -> None:
     run = make_trained(tmp_path)
     changed = CONFIG | {"total_steps": 20, "schedule": {"peak_learning_rate": 5e-4}}
-    assert run.claim(changed) == [
+    assert run.claim(changed, history) == [
         "schedule.peak_learning_rate: 0.001 -> 0.0005",
         "total_steps: 10 -> 20",
     ]
@@ -51,13 +64,13 @@ def test_it_may_run_longer_or_slower_and_says_so(tmp_path: Path) -> None:
 
 def test_an_untrained_run_can_change_and_drops_what_no_longer_fits(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    run.claim(CONFIG)
+    run.claim(CONFIG, history)
     run.tokenizer.mkdir()
     run.corpus.mkdir()
     run.record_hashes(tokenizer_hash="a" * 64)
-    assert run.claim(CONFIG | {"seed": 1}) == ["seed: 0 -> 1"]
+    assert run.claim(CONFIG | {"seed": 1}, history) == ["seed: 0 -> 1"]
     assert run.tokenizer.exists()
-    run.claim(CONFIG | {"data": {"source": "text:a"}})
+    run.claim(CONFIG | {"data": {"source": "text:a"}}, history)
     assert not run.tokenizer.exists()
     assert not run.corpus.exists()
     run.record_hashes(tokenizer_hash="b" * 64)

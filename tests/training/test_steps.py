@@ -12,17 +12,29 @@ from bert_jax.model.heads import BertForPreTraining
 from bert_jax.model.sizes import BertConfig
 from bert_jax.training.optimizer import make_optimizer
 from bert_jax.training.parallel import (
+    Parallelism,
+    bytes_per_device,
+    make_notes,
     parallel_eval_step,
     parallel_train_step,
+    place,
     replicate,
     shard_batch,
+    whole,
 )
 from bert_jax.training.rng import step_key
 from bert_jax.training.schedule import make_schedule
-from bert_jax.training.steps import TrainState, init_state, make_eval_step, make_train_step
+from bert_jax.training.steps import Notes, TrainState, init_state, make_eval_step, make_train_step
 
 SCHEDULE = make_schedule(peak_learning_rate=1e-2, warmup_steps=2, total_steps=200)
-OPTIMIZER = make_optimizer(SCHEDULE)
+OPTIMIZERS = {name: make_optimizer(algorithm=name) for name in ("adamw", "lamb")}
+OPTIMIZER = OPTIMIZERS["adamw"]
+PLAIN = Parallelism()
+
+
+def rate(step: jax.Array, elapsed: jax.Array) -> jax.Array:
+    del elapsed
+    return SCHEDULE(step, step / 200)
 
 
 @functools.cache
@@ -56,22 +68,38 @@ def make_batch(seed: int, rows: int = 8, tokens: int = 12) -> dict[str, np.ndarr
 
 
 @functools.cache
-def make_init() -> Callable[[jax.Array], TrainState]:
-    return jax.jit(functools.partial(init_state, make_model(), OPTIMIZER))
+def make_init(algorithm: str = "adamw") -> Callable[[jax.Array], TrainState]:
+    return jax.jit(functools.partial(init_state, make_model(), OPTIMIZERS[algorithm]))
 
 
 @functools.cache
-def make_step(num_devices: int, dropout: float) -> Callable:
-    step = make_train_step(make_model(dropout), OPTIMIZER, SCHEDULE)
-    return parallel_train_step(step, jax.devices()[:num_devices])
+def make_step(
+    num_devices: int, dropout: float, parallelism: Parallelism, algorithm: str
+) -> Callable:
+    devices = jax.devices()[:num_devices]
+    state = place(make_init(algorithm)(jax.random.key(0)), devices, parallelism)
+    step = make_train_step(
+        make_model(dropout),
+        OPTIMIZERS[algorithm],
+        rate,
+        micro_batch_size=parallelism.micro_batch_size,
+    )
+    return parallel_train_step(step, devices, state, parallelism)
 
 
-def train(devices: list[jax.Device], batches: list[dict], dropout: float = 0.0) -> tuple:
-    step = make_step(len(devices), dropout)
-    state = replicate(make_init()(jax.random.key(0)), devices)
+def train(
+    devices: list[jax.Device],
+    batches: list[dict],
+    dropout: float = 0.0,
+    parallelism: Parallelism = PLAIN,
+    algorithm: str = "adamw",
+) -> tuple:
+    step = make_step(len(devices), dropout, parallelism, algorithm)
+    state = place(make_init(algorithm)(jax.random.key(0)), devices, parallelism)
     losses = []
     for batch in batches:
-        state, sums = step(state, shard_batch(batch, devices), jax.random.key(1))
+        notes = make_notes(devices)
+        state, sums, _ = step(state, shard_batch(batch, devices), notes, jax.random.key(1))
         losses.append({name: float(total) for name, (total, _) in sums.items()})
     return state, losses
 
@@ -92,6 +120,79 @@ def test_four_devices_give_what_one_gives() -> None:
     assert difference < 1e-6
     for a, b in zip(one_losses, four_losses, strict=True):
         assert a == pytest.approx(b, rel=1e-5)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_blocks_of_rows_may_be_computed_anywhere(dropout: float) -> None:
+    """Two rows at a time on one device, on two and on four: with dropout too."""
+    batches = [make_batch(seed) for seed in range(4)]
+    parallelism = Parallelism(micro_batch_size=2)
+    runs = [train(jax.devices()[:n], batches, dropout, parallelism) for n in (1, 2, 4)]
+    if dropout == 0:
+        runs.append(train(jax.devices()[:1], batches))
+    for state, losses in runs[1:]:
+        assert max_difference(runs[0][0], state) < 1e-6
+        for a, b in zip(runs[0][1], losses, strict=True):
+            assert a == pytest.approx(b, rel=1e-5)
+
+
+@pytest.mark.parametrize("algorithm", ["adamw", "lamb"])
+@pytest.mark.parametrize("num_devices", [3, 4])
+def test_sharded_moments_give_the_same_in_less_memory(num_devices: int, algorithm: str) -> None:
+    devices = jax.devices()[:num_devices]
+    batches = [make_batch(seed, rows=12) for seed in range(4)]
+    sharded = Parallelism(shard_optimizer=True)
+    one, one_losses = train(devices, batches, algorithm=algorithm)
+    other, other_losses = train(devices, batches, parallelism=sharded, algorithm=algorithm)
+    assert max_difference(one, other) < 2e-6
+    for a, b in zip(one_losses, other_losses, strict=True):
+        assert a == pytest.approx(b, rel=1e-5)
+    like = jax.eval_shape(make_init(algorithm), jax.random.key(0))
+    again = whole(other, like, devices, sharded)
+    for a, b in zip(jax.tree.leaves(one.opt_state), jax.tree.leaves(again.opt_state), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-8)
+    placed = place(again, devices, sharded)
+    jax.tree.map(np.testing.assert_array_equal, placed.opt_state, other.opt_state)
+    before, after = (bytes_per_device(state.opt_state) for state in (one, other))
+    assert after < before / num_devices * 1.1
+
+
+def test_gradients_may_travel_in_bfloat16() -> None:
+    batches = [make_batch(seed) for seed in range(4)]
+    full, _ = train(jax.devices(), batches)
+    for shard_optimizer in (False, True):
+        parallelism = Parallelism(reduce_dtype="bfloat16", shard_optimizer=shard_optimizer)
+        half, _ = train(jax.devices(), batches, parallelism=parallelism)
+        assert 0 < max_difference(full, half) < 0.05
+
+
+def test_an_update_that_is_not_finite_is_not_made() -> None:
+    devices, model = jax.devices()[:2], make_model()
+    state = place(make_init()(jax.random.key(0)), devices, PLAIN)
+    poisoned = jax.device_get(state.params)
+    poisoned["predictions"]["bias"] = np.full_like(poisoned["predictions"]["bias"], np.nan)
+    step = parallel_train_step(make_train_step(model, OPTIMIZER, rate), devices, state, PLAIN)
+    bad = replicate(TrainState(state.step, poisoned, state.opt_state), devices)
+    expected = jax.device_get(bad)
+    after, sums, vitals = step(
+        bad, shard_batch(make_batch(0), devices), make_notes(devices), jax.random.key(1)
+    )
+    assert not bool(vitals.is_finite)
+    assert int(after.step) == 1
+    jax.tree.map(np.testing.assert_array_equal, after.opt_state, expected.opt_state)
+    jax.tree.map(np.testing.assert_array_equal, after.params, expected.params)
+    assert all(float(value) == 0 for pair in sums.values() for value in pair)
+
+
+def test_notes_reach_every_device_once() -> None:
+    devices = jax.devices()
+    state = place(make_init()(jax.random.key(0)), devices, PLAIN)
+    step = make_step(4, 0.0, PLAIN, "adamw")
+    notes = make_notes(devices, stop=True, elapsed=0.25)
+    _, _, vitals = step(state, shard_batch(make_batch(0), devices), notes, jax.random.key(1))
+    assert int(vitals.notes.stop) == 1
+    assert float(vitals.notes.elapsed) == 0.25
+    assert bool(vitals.is_finite)
 
 
 def test_replicas_stay_equal_to_the_bit() -> None:
@@ -121,16 +222,17 @@ def test_the_gradient_is_that_of_the_mean_over_the_batch() -> None:
         return -(picked * batch["mlm_weights"]).sum() / batch["mlm_weights"].sum() - nsp.mean()
 
     norm = np.sqrt(sum((g**2).sum() for g in jax.tree.leaves(gradient(state.params))))
-    _, sums = jax.jit(make_train_step(model, OPTIMIZER, SCHEDULE))(state, batch, jax.random.key(1))
+    step = jax.jit(make_train_step(model, OPTIMIZER, rate))
+    _, sums, _ = step(state, batch, Notes(0, 0.0), jax.random.key(1))
     assert float(sums["gradient_norm"][0]) == pytest.approx(norm, rel=1e-5)
 
 
-def test_dropout_differs_by_step_and_shard_and_repeats() -> None:
+def test_dropout_differs_by_step_and_block_and_repeats() -> None:
     key = jax.random.key(0)
     draws = {
-        (step, shard): jax.random.uniform(step_key(key, step, shard)).item()
+        (step, block): jax.random.uniform(step_key(key, step, block)).item()
         for step in range(3)
-        for shard in range(3)
+        for block in range(3)
     }
     assert len(set(draws.values())) == len(draws)
     batches = [make_batch(0)] * 2
