@@ -151,9 +151,9 @@ def check_config(
     Raises:
       UserError: a key that is not an argument, a missing one, or a value of another type.
     """
+    check_arguments("config", config, function, set())
     for name, (section_function, given) in sections.items():
         check_arguments(f"config.{name}", config.get(name, {}), section_function, given)
-    check_arguments("config", config, function, set())
 
 
 def check_arguments(

@@ -29,7 +29,11 @@ def test_every_size_has_a_config() -> None:
 def test_base_is_the_papers_recipe() -> None:
     base = load_config(str(ROOT / "configs" / "base.py"), [])
     assert (base.total_steps, base.batch_size) == (1_000_000, 256)
-    assert base.schedule.to_dict() == {"peak_learning_rate": 1e-4, "warmup_steps": 10_000}
+    assert base.schedule.to_dict() == {
+        "peak_learning_rate": 1e-4,
+        "warmup_steps": 10_000,
+        "power": 1.0,
+    }
     assert (base.model.dropout, base.model.attention_dropout) == (0.1, 0.1)
     assert (base.optimizer.b1, base.optimizer.b2, base.optimizer.weight_decay) == (0.9, 0.999, 0.01)
     assert (base.masking.rate, base.tokenizer.vocab_size) == (0.15, 30_522)
@@ -127,7 +131,8 @@ def part(given: str, *, width: int = 3, name: str = "") -> None:
             {"steps": 3, "section": {"name": 1}},
             "config.section.name is 1, which is no str",
         ),
-        ({"steps": 3, "section": 1}, "config.section is 1, which is not a section"),
+        ({"steps": 3, "section": 1}, "config.section is 1, which is no dict"),
+        ({"steps": 3, "sectoin": {}}, "unknown key 'sectoin'; did you mean 'section'"),
     ],
 )
 def test_a_config_that_fits_no_function_is_refused(config: dict, complaint: str) -> None:
