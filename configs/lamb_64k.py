@@ -7,7 +7,7 @@ NVIDIA's (DeepLearningExamples, PyTorch BERT, scripts/configs/pretrain_config.sh
 6e-3 over 7,038 steps, 0.2843 of them warm-up, then 4e-3 over 1,563, 0.128 of them;
 decay by the square root. The moments are kept from the one to the other. So is
 Adam's count of steps, which NVIDIA sets back to 0: a bias correction for the first
-step does not suit moments of 7,000.
+step does not suit moments of 7,000 steps.
 
 Expect: final training loss 1.24 to 1.27 nats, SQuAD 1.1 F1 near 90.7 after
 fine-tuning (NVIDIA's README; 1.2 hours on 32 DGX A100, and at its 4,591 and 1,657
