@@ -8,6 +8,7 @@ import difflib
 import inspect
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -95,6 +96,8 @@ def _explain_value(message: str) -> str:
         return f"{flag}: a number is wanted"
     if "oolean" in reason:
         return f"{flag}: True or False is wanted"
+    if "as tuple" in reason:
+        return f'{flag}: a list is wanted, such as "[{{\'steps\': 1000}}]" or "()" for none'
     return f"{flag}: {reason}"
 
 
@@ -104,6 +107,10 @@ def _keys(config: Mapping[str, Any], prefix: str = "") -> list[str]:
         found.append(prefix + key)
         if isinstance(value, Mapping):
             found += _keys(value, f"{prefix}{key}.")
+        elif isinstance(value, list):  # perhaps of sections
+            for index, entry in enumerate(value):
+                if isinstance(entry, Mapping):
+                    found += _keys(entry, f"{prefix}{key}[{index}].")
     return found
 
 
@@ -113,7 +120,7 @@ def _nearest(key: str, keys: Sequence[str]) -> str:
     by_path = difflib.get_close_matches(key, keys, n=1, cutoff=0.75)
     by_last = difflib.get_close_matches(key.rpartition(".")[2], last_parts, n=1)
     guess = by_path[0] if by_path else last_parts[by_last[0]] if by_last else None
-    sections = sorted({name.partition(".")[0] for name in keys})
+    sections = sorted({re.split(r"[.\[]", name)[0] for name in keys})
     return f"; did you mean {guess!r}?" if guess else f"; it has {', '.join(sections)}"
 
 
@@ -133,8 +140,10 @@ def check_config(
 ) -> None:
     """Checks that a config is the keyword arguments of a function, and each section another's.
 
+    An absent section is one without keys.
+
     Args:
-      config: the config.
+      config: the config, plain data.
       function: what the whole config is passed to.
       sections: what each section is passed to, and which of its arguments come
         from elsewhere.
@@ -142,20 +151,17 @@ def check_config(
     Raises:
       UserError: a key that is not an argument, a missing one, or a value of another type.
     """
-    for name in sections:
-        if name not in config:
-            raise UserError(f"config lacks the section {name!r}")
-        if not isinstance(config[name], Mapping):
-            raise UserError(f"config.{name} is {config[name]!r}, which is not a section")
     check_arguments("config", config, function, set())
     for name, (section_function, given) in sections.items():
-        check_arguments(f"config.{name}", config[name], section_function, given)
+        check_arguments(f"config.{name}", config.get(name, {}), section_function, given)
 
 
 def check_arguments(
-    where: str, config: Mapping[str, Any], function: Callable[..., object], given: set[str]
+    where: str, config: object, function: Callable[..., object], given: set[str]
 ) -> None:
     """As `check_config`, of one section, which `where` names."""
+    if not isinstance(config, Mapping):
+        raise UserError(f"{where} is {config!r}, which is not a section")
     parameters = {
         name: parameter
         for name, parameter in inspect.signature(function).parameters.items()

@@ -6,10 +6,11 @@
 
 The paper's recipe: 1,000,000 steps of 256 sequences, Adam at 1e-4 with linear
 warm-up over 10,000 steps, dropout 0.1. Unlike it, all steps are made at 128
-tokens, and Adam's bias correction is on (Google's code has none). Its books are
-not to be had; those of Project Gutenberg stand for them. TFDS fetches and
-prepares both data sets, unless TFDS_DATA_DIR holds them; the second command
-reads text files instead. Complete; the other configs are differences on it.
+tokens (base_512.py has the paper's two phases), and Adam's bias correction is on
+(Google's code has none). Its books are not to be had; those of Project Gutenberg
+stand for them. TFDS fetches and prepares both data sets, unless TFDS_DATA_DIR
+holds them; the second command reads text files instead. Complete; the other
+configs are differences on it.
 
 Expect: held-out MLM loss near 1.4 nats (google-research/bert issue 90, for the
 published base model). This config has not been run to its end here.
@@ -29,6 +30,17 @@ def get_config() -> ConfigDict:
             "log_every_steps": 100,
             "eval_every_steps": 10_000,
             "checkpoint_every_steps": 1_000,
+            "budget_hours": 0.0,  # of training, after which the run ends too; 0 for no such end
+            "skip_nonfinite": 0,  # updates to leave out for a NaN or infinite loss, before stopping
+            # Parts of the run with values of their own, see base_512.py and training/phases.py.
+            "phases": (),
+            # A device takes `micro_batch_size` rows at a time (0: all of its own); gradients are
+            # added up over the devices in `reduce_dtype`.
+            "parallelism": {
+                "micro_batch_size": 0,
+                "shard_optimizer": False,
+                "reduce_dtype": "float32",
+            },
             # A corpus that several runs share is a folder or an address (gs://...); an address is
             # copied to `staging`. Without one, each run prepares its own.
             "data": {
@@ -68,9 +80,11 @@ def get_config() -> ConfigDict:
                 "dropout": 0.1,
                 "attention_dropout": 0.1,
                 "dtype": "bfloat16",
+                "remat": False,  # True: activations are computed twice instead of kept
             },
-            "schedule": {"peak_learning_rate": 1e-4, "warmup_steps": 10_000},
+            "schedule": {"peak_learning_rate": 1e-4, "warmup_steps": 10_000, "power": 1.0},
             "optimizer": {
+                "algorithm": "adamw",
                 "weight_decay": 0.01,
                 "b1": 0.9,
                 "b2": 0.999,

@@ -32,6 +32,7 @@ FLOORS: list[list[str]] = [
         "training.losses",
         "training.rng",
         "training.schedule",
+        "training.phases",
         "training.throughput",
     ],
     # 1: the model

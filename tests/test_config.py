@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_jax.config import check_config, load_config, plain
+from bert_jax.config import check_arguments, check_config, load_config, plain
 from bert_jax.errors import UserError
 from bert_jax.model.sizes import SIZES
 from bert_jax.recipe import SECTIONS, Recipe
@@ -29,7 +29,11 @@ def test_every_size_has_a_config() -> None:
 def test_base_is_the_papers_recipe() -> None:
     base = load_config(str(ROOT / "configs" / "base.py"), [])
     assert (base.total_steps, base.batch_size) == (1_000_000, 256)
-    assert base.schedule.to_dict() == {"peak_learning_rate": 1e-4, "warmup_steps": 10_000}
+    assert base.schedule.to_dict() == {
+        "peak_learning_rate": 1e-4,
+        "warmup_steps": 10_000,
+        "power": 1.0,
+    }
     assert (base.model.dropout, base.model.attention_dropout) == (0.1, 0.1)
     assert (base.optimizer.b1, base.optimizer.b2, base.optimizer.weight_decay) == (0.9, 0.999, 0.01)
     assert (base.masking.rate, base.tokenizer.vocab_size) == (0.15, 30_522)
@@ -127,8 +131,8 @@ def part(given: str, *, width: int = 3, name: str = "") -> None:
             {"steps": 3, "section": {"name": 1}},
             "config.section.name is 1, which is no str",
         ),
-        ({"steps": 3}, "config lacks the section 'section'"),
-        ({"steps": 3, "section": 1}, "config.section is 1, which is not a section"),
+        ({"steps": 3, "section": 1}, "config.section is 1, which is no dict"),
+        ({"steps": 3, "sectoin": {}}, "unknown key 'sectoin'; did you mean 'section'"),
     ],
 )
 def test_a_config_that_fits_no_function_is_refused(config: dict, complaint: str) -> None:
@@ -139,3 +143,51 @@ def test_a_config_that_fits_no_function_is_refused(config: dict, complaint: str)
 
 def test_a_whole_number_will_do_for_a_float() -> None:
     check_config({"steps": 3, "rate": 1, "section": {}}, function, {"section": (part, {"given"})})
+
+
+def test_a_section_may_be_absent_if_it_needs_nothing() -> None:
+    check_config({"steps": 3}, function, {"section": (part, {"given"})})
+    with pytest.raises(UserError, match=r"config.section lacks 'given'"):
+        check_config({"steps": 3}, function, {"section": (part, set())})
+
+
+PHASES = """
+from ml_collections import ConfigDict
+
+def get_config():
+    return ConfigDict({"steps": 5, "phases": ({"steps": 3, "rate": 0.1}, {"steps": 2})})
+"""
+
+
+def test_entries_of_a_list_can_be_overridden(tmp_path: Path) -> None:
+    path = tmp_path / "phases.py"
+    path.write_text(PHASES)
+
+    def load(*overrides: str) -> list:
+        return plain(load_config(str(path), overrides))["phases"]
+
+    assert load() == [{"steps": 3, "rate": 0.1}, {"steps": 2}]
+    assert load("--config.phases[0].steps=100", "--config.phases[0].rate=1") == [
+        {"steps": 100, "rate": 1.0},
+        {"steps": 2},
+    ]
+    assert load() == [{"steps": 3, "rate": 0.1}, {"steps": 2}]
+    assert load("--config.phases=({'steps': 7},)") == [{"steps": 7}]
+    assert load("--config.phases", "[{'steps': 7}, {'steps': 1}]") == [{"steps": 7}, {"steps": 1}]
+    assert load("--config.phases=()") == []
+    for override, complaint in (
+        ("phases[0].stps=1", r"no key 'phases\[0\].stps'; did you mean 'phases\[0\].steps'\?"),
+        ("phases[1].rate=1", r"no key 'phases\[1\].rate'; did you mean 'phases\[0\].rate'\?"),
+        ("phases[2].steps=1", r"no key 'phases\[2\].steps'; did you mean"),
+        ("phases[0]=1", r"no key 'phases\[0\]'; did you mean"),
+        ("phases=[1, 2", "a list is wanted, such as"),
+        ("zzz=1", "no key 'zzz'; it has phases, steps"),
+        ("phases[0].steps=1e6", r"phases\[0\].steps=1e6: a whole number is wanted, .*: 1000000"),
+    ):
+        with pytest.raises(UserError, match=complaint):
+            load(f"--config.{override}")
+
+
+def test_an_entry_that_is_no_section_is_named() -> None:
+    with pytest.raises(UserError, match=r"config.phases\[0\] is 'abc', which is not a section"):
+        check_arguments("config.phases[0]", "abc", function, set())
