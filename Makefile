@@ -12,10 +12,11 @@ demo: $(VENV)/.demo  ## train BERT-Tiny on Python's own documentation
 test: $(VENV)/.test  ## run the test suite, two at a time
 	$(BIN)/python -m pytest --numprocesses=2 $(ARGS)
 
-check: $(VENV)/.dev  ## lint, format and type checks
+check: $(VENV)/.dev  ## lint, format and type checks, of the shell scripts too
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/shellcheck launch/*
 
 fix: $(VENV)/.dev  ## repair what the linter can
 	$(BIN)/ruff check --fix .
