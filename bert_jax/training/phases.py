@@ -171,12 +171,10 @@ def _rates_of(
     return rates
 
 
-def rate_of(stage: Stage, *, budget_seconds: float = 0.0) -> Callable[..., Any]:
-    """The learning rate in a stage, by updates made in the whole run and seconds trained.
+def rate_of(stage: Stage) -> Callable[[Any, Any], Any]:
+    """The learning rate in a stage, by updates made in the whole run and share of its time spent.
 
-    Args:
-      stage: the stage.
-      budget_seconds: after which the run ends, restarts or not; 0 for no such budget.
+    The time is that of the whole run, restarts or not.
     """
     schedule = make_schedule(
         peak_learning_rate=stage.peak_learning_rate,
@@ -185,17 +183,17 @@ def rate_of(stage: Stage, *, budget_seconds: float = 0.0) -> Callable[..., Any]:
         total_steps=stage.schedule_steps,
     )
 
-    def rate(step: Any, seconds: Any = 0.0) -> Any:
+    def rate(step: Any, elapsed: Any) -> Any:
         made = step - stage.schedule_origin
-        progress = progress_of(
-            made,
-            total_steps=stage.schedule_steps,
-            seconds=seconds,
-            budget_seconds=budget_seconds,
-        )
+        progress = progress_of(made, total_steps=stage.schedule_steps, elapsed=elapsed)
         return schedule(made, progress)
 
     return rate
+
+
+def stage_at(stages: Sequence[Stage], step: int) -> Stage:
+    """The stage that update number `step` belonged to."""
+    return next((stage for stage in stages if step <= stage.last_step), stages[-1])
 
 
 def history(stages: Sequence[Stage], step: int) -> list[tuple[int, int, int]]:

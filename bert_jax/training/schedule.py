@@ -48,16 +48,12 @@ def make_schedule(
     return schedule
 
 
-def progress_of(
-    step: Any, *, total_steps: int, seconds: Any = 0.0, budget_seconds: float = 0.0
-) -> Any:
+def progress_of(step: Any, *, total_steps: int, elapsed: Any = 0.0) -> Any:
     """The share of a run that is over: of its steps or of its time, whichever is more.
 
     Args:
       step: updates made, a number or a traced scalar.
       total_steps: after which the run ends.
-      seconds: trained so far, likewise.
-      budget_seconds: after which it ends as well; 0 for no such budget.
+      elapsed: share of its time budget that is spent, likewise; 0 if it has none.
     """
-    by_steps = step / total_steps
-    return jnp.maximum(by_steps, seconds / budget_seconds) if budget_seconds else by_steps
+    return jnp.maximum(step / total_steps, elapsed)
