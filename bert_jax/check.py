@@ -192,7 +192,7 @@ def _show_run(
     real = tokens * (1 - statistics.padding_share)
     epochs = batches.mixture.epochs(steps * stage.batch_size)
     num_rows = stage.batch_size // jax.device_count()
-    at_once = parts.parallelism.micro_batch_size or num_rows
+    at_once = min(stage.micro_batch_size or num_rows, num_rows)
     batch = batches.batch(stage.first_step, slice(at_once))
     memory = step_memory(parts.model, parts.optimizer, batch)
     if parts.parallelism.shard_optimizer:

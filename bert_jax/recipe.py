@@ -95,6 +95,7 @@ class Recipe:
             self.phases,
             total_steps=self.total_steps,
             batch_size=self.batch_size,
+            micro_batch_size=Parallelism(**self.parallelism).micro_batch_size,
             seq_len=self.pairs["seq_len"],
             schedule=self.schedule,
         )
@@ -182,7 +183,7 @@ def build(recipe: Recipe, run: RunFolder, console: Console) -> Parts:
         vocabulary = dataclasses.replace(vocabulary, path=str(corpus / "tokenizer"))
     model = BertForPreTraining(BertConfig(vocab_size=vocabulary.size, **recipe.model))
     for stage in stages:
-        local_rows(stage.batch_size, parallelism.micro_batch_size)  # complains if it is uneven
+        local_rows(stage.batch_size, stage.micro_batch_size)  # complains if it is uneven
         dataclasses.replace(pairs, seq_len=stage.seq_len)
         if stage.seq_len > model.config.max_positions:
             raise UserError(

@@ -178,19 +178,19 @@ def train(
 def _work(parts: Parts, stage: Stage, batches: Batches, state: TrainState) -> Work:
     """What the loop needs of a stage."""
     devices, parallelism = all_devices(), parts.parallelism
-    rows = local_rows(stage.batch_size, parallelism.micro_batch_size)
+    rows = local_rows(stage.batch_size, stage.micro_batch_size)
     step = make_train_step(
         parts.model,
         parts.optimizer,
         rate_of(stage),
-        micro_batch_size=parallelism.micro_batch_size,
+        micro_batch_size=stage.micro_batch_size,
     )
     held_out = held_out_batches(
         batches.corpus,
         batches.tokenizer,
         pairs=batches.pairs,
         # Without gradients, but no more rows at once than memory is known to do for.
-        batch_size=parallelism.micro_batch_size * len(devices) or stage.batch_size,
+        batch_size=min(stage.micro_batch_size * len(devices) or stage.batch_size, stage.batch_size),
     )
     eval_step = parallel_eval_step(make_eval_step(parts.model), devices)
     return Work(

@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
     config.eval_every_steps = 200
     config.checkpoint_every_steps = 50
     config.phases = (
-        {"steps": 7_038, "seq_len": 128},
+        {"steps": 7_038, "seq_len": 128, "micro_batch_size": 64},
         {
             "steps": 1_563,
             "batch_size": 32_768,

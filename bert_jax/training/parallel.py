@@ -32,8 +32,8 @@ class Parallelism:
     """How the work of an update is spread. None of it changes what is computed but for rounding.
 
     Attributes:
-      micro_batch_size: rows that a device takes at a time, 0 for all of its rows at once;
-        smaller ones need less memory. With the same one, dropout too is the same on any
+      micro_batch_size: the most rows that a device takes at a time, 0 for all of its rows;
+        fewer need less memory. With the same one, dropout too is the same on any
         number of devices.
       shard_optimizer: spreads the moments over the devices, see above.
       reduce_dtype: of gradients on their way between devices; bfloat16 halves the bytes and
@@ -109,11 +109,18 @@ def parallel_train_step(
       parallelism: as for `place`.
     """
 
-    def on_device(state: PyTree, batch: PyTree, notes: PyTree, key: PyTree) -> PyTree:
-        return step(state, batch, notes, key, _collectives(len(devices), parallelism))
+    # Of the moments the leaves alone go in and out: `pmap` wants axes that can be hashed.
+    leaves, shape = jax.tree.flatten(state.opt_state)
+    sharded = parallelism.shard_optimizer
+    axes = (None, None, tuple(0 if sharded and leaf.ndim else None for leaf in leaves))
 
-    axes = TrainState(None, None, _axes(state.opt_state, parallelism))
-    return jax.pmap(
+    def on_device(whole: PyTree, batch: PyTree, notes: PyTree, key: PyTree) -> PyTree:
+        state = TrainState(*whole[:2], jax.tree.unflatten(shape, whole[2]))
+        to = _collectives(len(devices), parallelism)
+        state, sums, vitals = step(state, batch, notes, key, to)
+        return _flat(state), sums, vitals
+
+    mapped = jax.pmap(
         on_device,
         axis_name=_AXIS,
         in_axes=(axes, 0, 0, None),
@@ -121,6 +128,16 @@ def parallel_train_step(
         donate_argnums=0,
         devices=devices,
     )
+
+    def parallel_step(state: TrainState, batch: PyTree, notes: Notes, key: PyTree) -> PyTree:
+        flat, sums, vitals = mapped(_flat(state), batch, notes, key)
+        return TrainState(*flat[:2], jax.tree.unflatten(shape, flat[2])), sums, vitals
+
+    return parallel_step
+
+
+def _flat(state: TrainState) -> tuple:
+    return state.step, state.params, tuple(jax.tree.leaves(state.opt_state))
 
 
 def parallel_eval_step(step: EvalStep, devices: Devices) -> Callable:
@@ -130,12 +147,6 @@ def parallel_eval_step(step: EvalStep, devices: Devices) -> Callable:
         return step(params, batch, _collectives(len(devices), Parallelism()))
 
     return jax.pmap(on_device, axis_name=_AXIS, in_axes=(None, 0), out_axes=None, devices=devices)
-
-
-def _axes(opt_state: PyTree, parallelism: Parallelism) -> PyTree:
-    """Where the device axis is: in the moments if they are sharded. Counts are not."""
-    sharded = parallelism.shard_optimizer
-    return jax.tree.map(lambda leaf: 0 if sharded and leaf.ndim else None, opt_state)
 
 
 def replicate(tree: PyTree, devices: Devices) -> PyTree:
@@ -244,7 +255,7 @@ def local_rows(batch_size: int, micro_batch_size: int = 0) -> slice:
             f"batch_size {batch_size} cannot be split over {jax.device_count()} devices; "
             f"use a multiple of {jax.device_count()}"
         )
-    if micro_batch_size and rows_per_device % micro_batch_size:
+    if micro_batch_size and rows_per_device % min(micro_batch_size, rows_per_device):
         raise UserError(
             f"the {rows_per_device} rows of a device (batch_size {batch_size} over "
             f"{jax.device_count()} devices) are no multiple of parallelism.micro_batch_size "

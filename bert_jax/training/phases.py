@@ -16,6 +16,7 @@ class Phase:
       steps: its updates.
       seq_len: T; 0 for the run's.
       batch_size: B; 0 for the run's.
+      micro_batch_size: see `Parallelism`; 0 for the run's.
       schedule: "continue" goes on with the schedule of the phase before; "restart"
         begins another, warm-up and all.
       moments: the optimizer's: "keep" those of the phase before, or "reset" them to 0.
@@ -26,6 +27,7 @@ class Phase:
     steps: int
     seq_len: int = 0
     batch_size: int = 0
+    micro_batch_size: int = 0
     schedule: Literal["continue", "restart"] = "continue"
     moments: Literal["keep", "reset"] = "keep"
     peak_learning_rate: float = 0.0
@@ -43,6 +45,7 @@ class Stage(NamedTuple):
       first_example: examples consumed before it.
       seq_len: T.
       batch_size: B.
+      micro_batch_size: rows that a device takes at a time, 0 for all of its rows.
       moments: "keep" or "reset", at its beginning.
       schedule_origin: updates made before its group.
       schedule_steps: updates of its group.
@@ -58,6 +61,7 @@ class Stage(NamedTuple):
     first_example: int
     seq_len: int
     batch_size: int
+    micro_batch_size: int
     moments: Literal["keep", "reset"]
     schedule_origin: int
     schedule_steps: int
@@ -71,6 +75,7 @@ def make_stages(
     *,
     total_steps: int,
     batch_size: int,
+    micro_batch_size: int,
     seq_len: int,
     schedule: Mapping[str, Any],
 ) -> list[Stage]:
@@ -83,6 +88,7 @@ def make_stages(
       phases: keyword arguments of `Phase` each.
       total_steps: updates of the run.
       batch_size: B where a phase has none of its own.
+      micro_batch_size: likewise.
       seq_len: T, likewise.
       schedule: arguments of `make_schedule` but `total_steps`, likewise.
 
@@ -121,6 +127,7 @@ def make_stages(
                 first_example=example,
                 seq_len=phase.seq_len or seq_len,
                 batch_size=phase.batch_size or batch_size,
+                micro_batch_size=phase.micro_batch_size or micro_batch_size,
                 moments=phase.moments,
                 schedule_origin=origin,
                 schedule_steps=end - origin,
@@ -137,6 +144,7 @@ def _check(where: str, phase: Phase, *, is_first: bool) -> None:
     for name, unset in (
         ("seq_len", 0),
         ("batch_size", 0),
+        ("micro_batch_size", 0),
         ("peak_learning_rate", 0.0),
         ("warmup_steps", -1),
     ):

@@ -26,7 +26,7 @@ _JAX_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_I
 
 # JAX ends a process that was not heard of for so long. It must be longer than a machine may be
 # too busy to answer, and a run cannot go on before.
-HEARTBEAT_SECONDS = 100
+HEARTBEAT_SECONDS = 45
 _POLL_SECONDS = 0.5
 _FAREWELL_SECONDS = 10  # for the others to read why this process ends
 _SHUTDOWN_SECONDS = 60  # for the last process to reach the end, after which nothing is lost

@@ -147,6 +147,11 @@ def pretraining_loss(
     return sum(losses[1:], losses[0]), sums
 
 
+def _num_blocks(rows: int, micro_batch_size: int) -> int:
+    """How often a device goes through the model for one update."""
+    return max(1, rows // micro_batch_size) if micro_batch_size else 1
+
+
 def _accumulated_gradients(
     model: BertForPreTraining,
     params: PyTree,
@@ -160,7 +165,7 @@ def _accumulated_gradients(
 ) -> tuple[PyTree, Sums]:
     """Gradients and sums of a device's rows, `micro_batch_size` at a time."""
     rows = batch["lengths"].shape[0]
-    num_blocks = rows // (micro_batch_size or rows)
+    num_blocks = _num_blocks(rows, micro_batch_size)
     blocks = jax.tree.map(lambda x: x.reshape(num_blocks, -1, *x.shape[1:]), batch)
     gradient = jax.grad(pretraining_loss, has_aux=True)
 
@@ -221,7 +226,7 @@ def make_train_step(
             batch,
             key,
             step=state.step,
-            first_block=to.shard * (rows // (micro_batch_size or rows)),
+            first_block=to.shard * _num_blocks(rows, micro_batch_size),
             micro_batch_size=micro_batch_size,
             weights=to.all_sum(pretraining_weights(batch)),
         )
