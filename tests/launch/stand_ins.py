@@ -26,11 +26,12 @@ esac; done
 case $3:$4 in
     tpu-vm:create) boot ;;
     queued-resources:create) echo WAITING_FOR_RESOURCES >"$CLOUD/request" ;;
-    tpu-vm:describe) need vm; cat "$CLOUD/vm" ;;
+    tpu-vm:describe)
+        need vm; if [ -e "$CLOUD/leaving" ]; then echo PREEMPTED; else cat "$CLOUD/vm"; fi ;;
     queued-resources:describe)
         need request; cat "$CLOUD/request"
         grep -q WAITING "$CLOUD/request" && { echo ACTIVE >"$CLOUD/request"; boot; } ;;
-    *:delete) rm -rf "$CLOUD/vm" "$CLOUD/request" "$CLOUD/w0" "$CLOUD/w1" ;;
+    *:delete) rm -rf "$CLOUD/vm" "$CLOUD/request" "$CLOUD"/w[01] "$CLOUD/leaving" ;;
     tpu-vm:scp) for i in $worker; do cp "$6" "$CLOUD/w$i/"; done ;;
     tpu-vm:ssh)
         need vm; grep -q READY "$CLOUD/vm" || exit 255

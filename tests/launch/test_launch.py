@@ -99,20 +99,19 @@ def test_local_dry_run(tmp_path: Path) -> None:
         f"{common} JAX_PROCESS_ID=0 echo 'it'\\''s a' b",
     ]
     assert not list(tmp_path.iterdir())
-    pasted = subprocess.run(
-        ["bash", "-c", result.stdout], env=BASE, capture_output=True, check=True
-    )
-    assert pasted.stdout == b"it's a b\n"
+    pasted = subprocess.check_output(["bash", "-c", result.stdout], env=BASE)
+    assert pasted == b"it's a b\n"
 
 
 def start_local(
     tmp_path: Path, *plans: str, options: tuple[str, ...] = ()
 ) -> subprocess.Popen[str]:
     (tmp_path / "process.py").write_text(PROCESS)
-    command = [sys.executable, "-S", str(tmp_path / "process.py"), *plans]
+    program = [sys.executable, "-S", str(tmp_path / "process.py"), *plans]
+    # A test run in the background ignores Ctrl-C, and what it starts would too.
+    script = ["env", "--default-signal=INT", "bash", str(LAUNCH / "local.sh")]
     return subprocess.Popen(
-        # A test run in the background ignores Ctrl-C, and what it starts would too.
-        ["env", "--default-signal=INT", "bash", LAUNCH / "local.sh", str(len(plans)), *options, *command],
+        [*script, str(len(plans)), *options, "--", *program],
         env=BASE | {"TMPDIR": str(tmp_path)}, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
