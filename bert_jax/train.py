@@ -192,12 +192,15 @@ def _work(parts: Parts, stage: Stage, batches: Batches, state: TrainState) -> Wo
         # Without gradients, but no more rows at once than memory is known to do for.
         batch_size=min(stage.micro_batch_size * len(devices) or stage.batch_size, stage.batch_size),
     )
-    eval_step = parallel_eval_step(make_eval_step(parts.model), devices)
+    evaluation = None
+    if held_out:
+        eval_step = parallel_eval_step(make_eval_step(parts.model), devices)
+        evaluation = partial(evaluate, eval_step, batches=held_out, devices=devices)
     return Work(
         step=parallel_train_step(step, devices, state, parallelism),
         batches=make_dataset(partial(batches.batch, rows=rows), int(state.step), stage.last_step),
         last_step=stage.last_step,
-        evaluate=held_out and (lambda params: evaluate(eval_step, params, held_out, devices)),
+        evaluate=evaluation,
         example=batches.batch,
     )
 

@@ -229,7 +229,7 @@ class Loop:
         path = self._checkpoints.folder.parent / "nonfinite" / f"step_{step}.npz"
         if self._processes.is_first:
             path.parent.mkdir(exist_ok=True)
-            np.savez(path, **work.example(step - 1))
+            np.savez(path, **work.example(step - 1))  # type: ignore[arg-type] # no "allow_pickle" there
             self._event(step, "nonfinite", loss=str(loss), batch=str(path))
         what = f"the loss or the gradient of step {step:,} is not finite (loss {loss})"
         if self._skipped > self._rhythm.skip_nonfinite:

@@ -66,7 +66,7 @@ def held_out_metrics(totals: dict[str, list[float]]) -> dict[str, float]:
 class MetricsLog:
     """Rows of figures by step, to `metrics.jsonl` and TensorBoard event files."""
 
-    def __init__(self, folder: Path, *, start_step: int, wandb_project=None):
+    def __init__(self, folder: Path, *, start_step: int):
         """Opens both, and forgets what an earlier run wrote after `start_step`.
 
         A killed run has reported steps that the resumed one takes again.

@@ -114,10 +114,12 @@ def parallel_train_step(
     sharded = parallelism.shard_optimizer
     axes = (None, None, tuple(0 if sharded and leaf.ndim else None for leaf in leaves))
 
-    def on_device(whole: PyTree, batch: PyTree, notes: PyTree, key: PyTree) -> PyTree:
-        state = TrainState(*whole[:2], jax.tree.unflatten(shape, whole[2]))
+    def state_of(step: PyTree, params: PyTree, leaves: PyTree) -> TrainState:
+        return TrainState(step, params, jax.tree.unflatten(shape, leaves))
+
+    def on_device(flat: PyTree, batch: PyTree, notes: PyTree, key: PyTree) -> PyTree:
         to = _collectives(len(devices), parallelism)
-        state, sums, vitals = step(state, batch, notes, key, to)
+        state, sums, vitals = step(state_of(*flat), batch, notes, key, to)
         return _flat(state), sums, vitals
 
     mapped = jax.pmap(
@@ -131,7 +133,7 @@ def parallel_train_step(
 
     def parallel_step(state: TrainState, batch: PyTree, notes: Notes, key: PyTree) -> PyTree:
         flat, sums, vitals = mapped(_flat(state), batch, notes, key)
-        return TrainState(*flat[:2], jax.tree.unflatten(shape, flat[2])), sums, vitals
+        return state_of(*flat), sums, vitals
 
     return parallel_step
 
@@ -175,7 +177,8 @@ def place(state: TrainState, devices: Devices, parallelism: Parallelism) -> Trai
     opt_state = jax.tree.map(
         lambda leaf: spread(leaf) if leaf.ndim else replicate(leaf, devices), state.opt_state
     )
-    return TrainState(*replicate((state.step, state.params), devices), opt_state)
+    step, params = replicate((state.step, state.params), devices)
+    return TrainState(step, params, opt_state)
 
 
 def whole(

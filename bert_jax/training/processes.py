@@ -42,14 +42,14 @@ class Place(NamedTuple):
 
     Attributes:
       address: host:port of the coordinator, in process 0.
-      count: number of processes.
-      index: of this one.
+      num_processes: of the run.
+      number: of this one, from 0.
       local_device_ids: which of the machine's devices are its own, None for all.
     """
 
     address: str
-    count: int
-    index: int
+    num_processes: int
+    number: int
     local_device_ids: list[int] | None = None
 
 
@@ -72,12 +72,12 @@ def find_place(environment: Mapping[str, str], *, timeout: float) -> Place | Non
     if environment.get(_TPU_POD, "0") != "0":
         from jax._src.clusters import ClusterEnv  # nothing public tells the place alone
 
-        found = ClusterEnv.auto_detect_unset_distributed_params(
+        address, count, number, ids = ClusterEnv.auto_detect_unset_distributed_params(
             None, None, None, None, None, int(timeout)
         )
-        if None in found[:3]:
+        if address is None or count is None or number is None:
             raise UserError(f"{_TPU_POD} is set, but this is no host of a TPU; unset it")
-        return Place(*found)
+        return Place(address, count, number, list(ids) if ids else None)
     return None
 
 
@@ -93,8 +93,8 @@ def _place_by_variables(environment: Mapping[str, str]) -> Place:
             f"JAX_PROCESS_ID is {index!r} and JAX_NUM_PROCESSES {count!r}; "
             "processes are counted from 0"
         )
-    ids = environment.get("JAX_LOCAL_DEVICE_IDS")
-    return Place(address, int(count), int(index), ids and list(map(int, ids.split(","))))
+    ids = environment.get("JAX_LOCAL_DEVICE_IDS", "")
+    return Place(address, int(count), int(index), list(map(int, ids.split(","))) if ids else None)
 
 
 def _place_in_slurm(environment: Mapping[str, str]) -> Place:
@@ -126,7 +126,7 @@ def meet(place: Place, *, timeout: float) -> None:
     Raises:
       UserError: some did not come within `timeout` seconds, in every process that did.
     """
-    if place.index == 0:
+    if place.number == 0:
         _receive(place, timeout)
     else:
         _call(place, timeout)
@@ -138,7 +138,7 @@ def _receive(place: Place, timeout: float) -> None:
     arrived: dict[int, socket.socket] = {}
     complaint = ""
     with _listening(int(place.address.rpartition(":")[2])) as server:
-        while len(arrived) < place.count - 1 and not complaint:
+        while len(arrived) < place.num_processes - 1 and not complaint:
             server.settimeout(max(0.01, end - time.monotonic()))
             try:
                 caller, _ = server.accept()
@@ -147,16 +147,18 @@ def _receive(place: Place, timeout: float) -> None:
             except TimeoutError:
                 if time.monotonic() < end:
                     continue  # a caller that says nothing is no process of ours
-                absent = sorted(set(range(1, place.count)).difference(arrived))
+                absent = sorted(set(range(1, place.num_processes)).difference(arrived))
                 complaint = (
-                    f"of {place.count} processes, {_listed(absent)} did not come within "
+                    f"of {place.num_processes} processes, {_listed(absent)} did not come within "
                     f"{timeout:.0f} s; is every one started, and can it reach {place.address}?"
                 )
                 break
             except (ValueError, TypeError, OSError):
                 continue
-            if count != place.count:
-                complaint = f"process {index} expects {count} processes, process 0 {place.count}"
+            if count != place.num_processes:
+                complaint = (
+                    f"process {index} expects {count} processes, process 0 {place.num_processes}"
+                )
             elif index in arrived or index == 0:
                 complaint = f"two processes say that they are process {index}"
             arrived[index] = caller
@@ -190,7 +192,7 @@ def _call(place: Place, timeout: float) -> None:
         try:
             address = (host.strip("[]"), int(port))
             with socket.create_connection(address, timeout=min(5, remaining)) as line:
-                line.sendall(json.dumps([place.index, place.count]).encode() + b"\n")
+                line.sendall(json.dumps([place.number, place.num_processes]).encode() + b"\n")
                 # Process 0 answers when its own time is over, and it may have begun later.
                 line.settimeout(timeout + 5)
                 if answer := line.makefile().readline():
@@ -201,7 +203,7 @@ def _call(place: Place, timeout: float) -> None:
             pass  # not there yet, or the port was another program's
         time.sleep(0.2)
     raise UserError(
-        f"process {place.index} of {place.count}: no coordinator at {place.address} within "
+        f"process {place.number} of {place.num_processes}: no coordinator at {place.address} within "
         f"{timeout:.0f} s; is process 0 started, is the address its own, the port open?"
     )
 
@@ -311,7 +313,7 @@ def joined(*, timeout: float) -> Iterator[Processes]:
       MachineError: another process was lost on the way.
     """
     place = find_place(os.environ, timeout=timeout)
-    if place is None or place.count == 1:
+    if place is None or place.num_processes == 1:
         yield Processes()
         return
     meet(place, timeout=timeout)
@@ -326,7 +328,7 @@ def joined(*, timeout: float) -> Iterator[Processes]:
     )
     from jax._src.distributed import global_state  # the words have no public name
 
-    processes = Processes(count=place.count, index=place.index, words=global_state.client)
+    processes = Processes(count=place.num_processes, index=place.number, words=global_state.client)
     stopped = threading.Event()
     listener = threading.Thread(target=processes._listen, args=(stopped,), daemon=True)
     listener.start()
@@ -340,7 +342,7 @@ def joined(*, timeout: float) -> Iterator[Processes]:
         processes.tell(status, text)
         if status == 1 and any(word in text.lower() for word in _LOST):
             raise MachineError(
-                f"process {place.index}: another process of the run is gone "
+                f"process {place.number}: another process of the run is gone "
                 f"({text[:200]}); start all again, they go on from the last checkpoint"
             ) from error
         raise

@@ -1,1 +1,2 @@
-class Profile: pass
+class Profile:
+    pass

@@ -33,7 +33,12 @@ def make(
 ) -> list[Stage]:
     schedule = {"peak_learning_rate": peak_learning_rate, "warmup_steps": warmup_steps, **more}
     return make_stages(
-        phases, total_steps=total_steps, batch_size=256, micro_batch_size=0, seq_len=128, schedule=schedule
+        phases,
+        total_steps=total_steps,
+        batch_size=256,
+        micro_batch_size=0,
+        seq_len=128,
+        schedule=schedule,
     )
 
 

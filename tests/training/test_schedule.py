@@ -54,12 +54,8 @@ def test_a_root_stays_high_and_ends_at_0() -> None:
         assert float(rate(7_038, jnp.float32(1.01))) == 0
 
 
-@pytest.mark.parametrize(
-    ("elapsed", "progress"), [(0.0, 0.25), (0.9, 0.9), (0.1, 0.25)]
-)
-def test_progress_is_of_the_steps_or_of_the_time(
-    elapsed: float, progress: float
-) -> None:
+@pytest.mark.parametrize(("elapsed", "progress"), [(0.0, 0.25), (0.9, 0.9), (0.1, 0.25)])
+def test_progress_is_of_the_steps_or_of_the_time(elapsed: float, progress: float) -> None:
     def of(step: object, elapsed: object) -> object:
         return progress_of(step, total_steps=100, elapsed=elapsed)
 

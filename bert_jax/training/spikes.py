@@ -1,3 +1,0 @@
-class LossSpikes:
-    def __init__(self, state=None): self.state = state or {}
-    def observe(self, step, loss): return None
