@@ -32,7 +32,9 @@ FLOORS: list[list[str]] = [
         "training.losses",
         "training.rng",
         "training.schedule",
+        "training.spikes",
         "training.throughput",
+        "training.watchdog",
     ],
     # 1: the model
     ["model"],
@@ -44,6 +46,8 @@ FLOORS: list[list[str]] = [
         "interop",
         "training.parallel",
         "training.checkpoint",
+        "training.profiling",
+        "training.wandb_run",
         "training.metrics",
         "training.curves",
         "training.run_folder",
