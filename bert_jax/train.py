@@ -118,7 +118,8 @@ def train(
         if processes.is_first:
             log = MetricsLog(run.path, start_step=start, wandb_project=options.wandb)
             metrics = stack.enter_context(closing(log))
-        watchdog = stack.enter_context(Watchdog(options.step_timeout, processes.abandon))
+        watchdog = Watchdog(seconds=options.step_timeout, on_hang=processes.abandon)
+        stack.enter_context(watchdog)
         bar = stack.enter_context(
             console.bar("training", total=recipe.total_steps, initial=start, unit="step")
         )
@@ -130,6 +131,7 @@ def train(
                 recipe.total_steps,
                 3600 * recipe.budget_hours,
                 recipe.skip_nonfinite,
+                options.step_timeout,
             ),
             progress,
             like,
@@ -198,6 +200,7 @@ def _work(parts: Parts, stage: Stage, batches: Batches, state: TrainState) -> Wo
         evaluation = partial(evaluate, eval_step, batches=held_out, devices=devices)
     return Work(
         step=parallel_train_step(step, devices, state, parallelism),
+        first_step=stage.first_step,
         batches=make_dataset(partial(batches.batch, rows=rows), int(state.step), stage.last_step),
         last_step=stage.last_step,
         evaluate=evaluation,

@@ -33,7 +33,9 @@ FLOORS: list[list[str]] = [
         "training.rng",
         "training.schedule",
         "training.phases",
+        "training.spikes",
         "training.throughput",
+        "training.watchdog",
     ],
     # 1: the model
     ["model"],
@@ -45,6 +47,8 @@ FLOORS: list[list[str]] = [
         "interop",
         "training.parallel",
         "training.checkpoint",
+        "training.profiling",
+        "training.wandb_run",
         "training.metrics",
         "training.curves",
         "training.run_folder",

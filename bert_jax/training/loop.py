@@ -7,7 +7,7 @@ vitals that every step gives all of them.
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import jax
@@ -21,7 +21,7 @@ from bert_jax.training.metrics import MetricsLog, Window
 from bert_jax.training.parallel import Devices, Parallelism, make_notes, shard_batch, whole
 from bert_jax.training.processes import Processes
 from bert_jax.training.profiling import Profile
-from bert_jax.training.spikes import LossSpikes
+from bert_jax.training.spikes import SpikeMonitor
 from bert_jax.training.steps import TrainState, Vitals
 from bert_jax.training.stopping import Stopping
 from bert_jax.training.throughput import Pace
@@ -29,6 +29,9 @@ from bert_jax.training.watchdog import Watchdog
 
 # Steps until the pace is steady enough for a forecast.
 _FORECAST_AFTER = 10
+
+# An evaluation or a save may take longer than a step without being stuck.
+_SLOW = 4
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -55,6 +58,7 @@ class Rhythm(NamedTuple):
       total_steps: when it ends.
       budget_seconds: of training, after which it ends as well; 0 for no such budget.
       skip_nonfinite: how many updates may be left out before it stops.
+      step_timeout: seconds that a step may take before the run is taken to hang.
     """
 
     log_every_steps: int
@@ -63,6 +67,7 @@ class Rhythm(NamedTuple):
     total_steps: int
     budget_seconds: float
     skip_nonfinite: int
+    step_timeout: float
 
 
 class Work(NamedTuple):
@@ -70,6 +75,7 @@ class Work(NamedTuple):
 
     Attributes:
       step: `step(state, batch, notes, key)`, compiled.
+      first_step: where the stage begins.
       batches: this process's rows, in order from where the state stands.
       last_step: where the stage ends.
       evaluate: the held-out figures of parameters, None where there is nothing to evaluate.
@@ -77,6 +83,7 @@ class Work(NamedTuple):
     """
 
     step: Callable[..., tuple[TrainState, Any, Vitals]]
+    first_step: int
     batches: Iterator[dict[str, np.ndarray]]
     last_step: int
     evaluate: Callable[[Any], dict[str, float]] | None
@@ -136,7 +143,7 @@ class Loop:
         self._watchdog = watchdog
         self._profile = profile
         self._window = Window(progress.window)
-        self._spikes = LossSpikes(progress.spikes)
+        self._spikes = SpikeMonitor(**progress.spikes)
         self._skipped = progress.skipped
         self._began = time.monotonic() - progress.seconds
         self._unseen: tuple[int, Vitals] | None = None
@@ -152,6 +159,8 @@ class Loop:
         """
         rhythm = self._rhythm
         self._forecast_at = self._forecast_at or int(state.step) + _FORECAST_AFTER
+        if int(state.step) == work.first_step:
+            self._spikes = SpikeMonitor()  # the losses of other lengths and batches are others
         batches = self._pace.timed(work.batches)
         for step in range(int(state.step) + 1, work.last_step + 1):
             batch = next(batches, None)
@@ -183,12 +192,12 @@ class Loop:
             if step % rhythm.log_every_steps == 0 or is_last:
                 self._report(step, work, bar)
             if work.evaluate and (step % rhythm.eval_every_steps == 0 or is_last):
-                with self._pace.spent("evaluation"), self._watchdog.allowing("evaluation"):
+                with self._pace.spent("evaluation"), self._slowly("evaluation"):
                     figures = work.evaluate(state.params)
                 if self._metrics:
                     self._metrics.write(step, "held_out", figures)
             if step % rhythm.checkpoint_every_steps == 0 or is_last or self._stop:
-                with self._pace.spent("checkpoint"), self._watchdog.allowing("saving"):
+                with self._pace.spent("checkpoint"), self._slowly("a save"):
                     self._save(state, work)
             if self._stop or is_last:
                 break
@@ -203,6 +212,9 @@ class Loop:
     def is_over(self) -> bool:
         """Whether no more stages are to be run."""
         return self._stop or self._budget_spent
+
+    def _slowly(self, what: str) -> AbstractContextManager[None]:
+        return self._watchdog.allow(_SLOW * self._rhythm.step_timeout, what)
 
     def _elapsed(self) -> float:
         """Share of the time budget spent."""
@@ -221,8 +233,8 @@ class Loop:
         if not vitals.is_finite:
             self._skip(step, float(vitals.loss), work)
         elif spike := self._spikes.observe(step, float(vitals.loss)):
-            self._console.warn(spike.text)
-            self._event(step, "loss_spike", **spike.facts)
+            self._console.warn(str(spike))
+            self._event(step, "loss_spike", **dataclasses.asdict(spike))
 
     def _skip(self, step: int, loss: float, work: Work) -> None:
         self._skipped += 1
@@ -278,7 +290,7 @@ class Loop:
             window=totals,
             seconds=time.monotonic() - self._began,
             skipped=self._skipped,
-            spikes=self._spikes.state,
+            spikes=dataclasses.asdict(self._spikes),
         )
         self._checkpoints.save(
             whole(state, self._like, self._devices, self._parallelism),
