@@ -98,7 +98,7 @@ def train(
     like = jax.eval_shape(init)
     with processes.first_goes_first("checkpoints"):
         damage = set_damaged_aside(run.checkpoints)
-    checkpoints = Checkpoints(run.checkpoints, is_first=processes.is_first)
+    checkpoints = Checkpoints(run.checkpoints, processes=processes)
     if checkpoints.latest_step is None:
         state, progress = init(), Progress()
     else:

@@ -2,8 +2,8 @@
 
 A step is there completely or not at all: orbax writes beside the final name and
 renames. Saving copies the arrays and returns; the disk is written to meanwhile.
-When a step is there, checksums of its files are put beside them, so that what a disk
-did to them later is seen before it is trained on.
+With a step go the checksums of its files, so that what a disk did to them later is
+seen before it is trained on.
 """
 
 import errno
@@ -25,6 +25,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from bert_jax.atomic import write_file
 from bert_jax.errors import UserError
+from bert_jax.training.processes import ALONE, Processes
 from bert_jax.training.steps import TrainState
 
 _KEEP = 2  # the newest, and one to fall back on
@@ -36,15 +37,16 @@ _CHUNK_BYTES = 1 << 24
 class Checkpoints:
     """The checkpoints of one run."""
 
-    def __init__(self, folder: Path, *, read_only: bool = False, is_first: bool = True):
+    def __init__(self, folder: Path, *, read_only: bool = False, processes: Processes = ALONE):
         """Opens the folder; to write in it, it is made, and what killed runs left is removed.
 
         Args:
           folder: that all processes of the run see.
           read_only: nothing is written.
-          is_first: whether this process is the first of the run; all must open it.
+          processes: of the run; all must open it.
         """
         self.folder = folder
+        self._processes = processes
         self._saving: int | None = None
         # OCDBT gathers small files, for object stores; here it takes a base model's state
         # (1.3 GB) from 3 s to 5 s.
@@ -62,7 +64,7 @@ class Checkpoints:
                 cleanup_tmp_directories=not read_only,
                 create=not read_only,
                 async_options=ocp.AsyncOptions(
-                    post_finalization_callback=self._write_checksums if is_first else None
+                    post_finalization_callback=self._write_checksums if processes.is_first else None
                 ),
             ),
         )
@@ -91,11 +93,18 @@ class Checkpoints:
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                params=ocp.args.StandardSave(_shared(state.params)),
-                opt_state=ocp.args.StandardSave(_shared(state.opt_state)),
+                params=ocp.args.StandardSave(self._shared(state.params)),
+                opt_state=ocp.args.StandardSave(self._shared(state.opt_state)),
                 progress=ocp.args.JsonSave(progress),
             ),
         )
+
+    def _shared(self, tree: PyTree) -> PyTree:
+        """Copies of the processes as one array of all: so orbax shares out the writing."""
+        share = ocp.utils.fully_replicated_host_local_array_to_global_array
+        if self._processes.count == 1:
+            return tree
+        return jax.tree.map(lambda x: share(x) if isinstance(x, jax.Array) else x, tree)
 
     def _check_room(self, state: TrainState) -> None:
         """Asks before: a disk that fills while orbax writes ends in hundreds of tracebacks."""
@@ -106,15 +115,14 @@ class Checkpoints:
             raise OSError(errno.ENOSPC, text, str(self.folder))
 
     def _write_checksums(self) -> None:
-        """Called in orbax's thread, when a step has got its name."""
-        folder = self.folder / str(self._saving)
+        """Called in orbax's thread when all arrays are written, before the step gets its name."""
+        (folder,) = self.folder.glob(f"{self._saving}.orbax-checkpoint-tmp*")
         sums = {
             str(path.relative_to(folder)): _checksum(path)
-            for path in sorted(folder.rglob("*"))
+            for path in sorted(folder.glob("*/**/*"))  # orbax still writes beside the items
             if path.is_file()
         }
-        with suppress(FileNotFoundError):  # newer ones have pushed it out
-            write_file(folder / _CHECKSUMS, json.dumps(sums))
+        write_file(folder / _CHECKSUMS, json.dumps(sums))
 
     def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any], list[str]]:
         """The newest state that can be read, whatever devices it was saved from.
@@ -211,7 +219,7 @@ def _damage(checkpoint: Path, item: str = "") -> str | None:
     """What is wrong with the files of a checkpoint, None if nothing is known to be."""
     try:
         sums = json.loads((checkpoint / _CHECKSUMS).read_text())
-    except FileNotFoundError:  # killed in the seconds between; reading will show
+    except FileNotFoundError:  # written by an older version; reading will show
         return None
     except ValueError:
         return f"{_CHECKSUMS} is not as it was written"
@@ -249,17 +257,6 @@ def _checksum(path: Path) -> list[int]:
             checksum = zlib.crc32(chunk, checksum)
             size += len(chunk)
     return [size, checksum]
-
-
-def _shared(tree: PyTree) -> PyTree:
-    """What every process holds a copy of, as one array of all: so orbax shares out the writing."""
-
-    def share(leaf: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
-        if isinstance(leaf, np.ndarray):
-            return leaf
-        return ocp.utils.fully_replicated_host_local_array_to_global_array(leaf)
-
-    return jax.tree.map(share, tree)
 
 
 def _empty(tree: PyTree) -> PyTree:

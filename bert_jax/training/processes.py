@@ -203,8 +203,8 @@ def _call(place: Place, timeout: float) -> None:
             pass  # not there yet, or the port was another program's
         time.sleep(0.2)
     raise UserError(
-        f"process {place.number} of {place.num_processes}: no coordinator at {place.address} within "
-        f"{timeout:.0f} s; is process 0 started, is the address its own, the port open?"
+        f"process {place.number} of {place.num_processes}: no coordinator at {place.address} "
+        f"within {timeout:.0f} s; is process 0 started, is the address its own, the port open?"
     )
 
 
@@ -298,6 +298,9 @@ class Processes:
                 os._exit(status)
 
 
+ALONE = Processes()
+
+
 @contextmanager
 def joined(*, timeout: float) -> Iterator[Processes]:
     """Joins the processes of this run, if there are others, and leaves with them.
@@ -314,7 +317,7 @@ def joined(*, timeout: float) -> Iterator[Processes]:
     """
     place = find_place(os.environ, timeout=timeout)
     if place is None or place.num_processes == 1:
-        yield Processes()
+        yield ALONE
         return
     meet(place, timeout=timeout)
     # Signals are handled by the program, which lets all processes agree on a step to stop at.

@@ -1,4 +1,6 @@
 import functools
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -8,7 +10,7 @@ import pytest
 from bert_jax.errors import UserError
 from bert_jax.model.heads import BertForPreTraining
 from bert_jax.model.sizes import BertConfig
-from bert_jax.training.checkpoint import Checkpoints
+from bert_jax.training.checkpoint import Checkpoints, set_damaged_aside
 from bert_jax.training.optimizer import make_optimizer
 from bert_jax.training.parallel import replicate
 from bert_jax.training.steps import TrainState, init_state
@@ -68,16 +70,82 @@ def test_an_unfinished_save_is_not_there(tmp_path: Path) -> None:
     assert Checkpoints(tmp_path).latest_step is None
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path)
+def save_two(folder: Path) -> None:
+    checkpoints = Checkpoints(folder)
     for step in (1, 2):
-        checkpoints.save(make_state(step), {})
+        checkpoints.save(make_state(step), {"step": step})
     checkpoints.close()
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip(path: Path) -> None:
+    """One bit, the size as it was: what no format notices by itself."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def largest(folder: Path) -> Path:
+    return max(
+        (path for path in folder.rglob("*") if path.is_file()), key=lambda p: p.stat().st_size
+    )
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, Path.unlink])
+@pytest.mark.parametrize("item", ["params", "opt_state", "progress"])
+def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(
+    damage: Callable[[Path], None], item: str, tmp_path: Path
+) -> None:
+    save_two(tmp_path)
+    damage(largest(tmp_path / "2" / item))
+    (line,) = set_damaged_aside(tmp_path)
+    assert re.search(rf"/2 is damaged \({item}/.*\), renamed to 2\.damaged", line), line
+    assert (tmp_path / "2.damaged").is_dir()
+    checkpoints = Checkpoints(tmp_path)
+    state, progress, more = checkpoints.restore(jax.eval_shape(INIT))
+    assert_equal(state, make_state(1))
+    assert (progress, more) == ({"step": 1}, [])
+    checkpoints.save(make_state(2), {"step": 2})  # its place is free again
+    checkpoints.close()
+    assert set_damaged_aside(tmp_path) == []
+    assert Checkpoints(tmp_path).restore(jax.eval_shape(INIT))[1] == {"step": 2}
+
+
+def test_what_cannot_be_read_is_set_aside_without_checksums_too(tmp_path: Path) -> None:
+    save_two(tmp_path)
+    (tmp_path / "2" / "checksums.json").unlink()  # as of older versions
     for path in (tmp_path / "2" / "params").rglob("*"):
         if path.is_file():
             path.write_bytes(b"")
-    with pytest.raises(UserError, match=r"/2 is damaged .* remove it to go on from step 1"):
-        Checkpoints(tmp_path).restore(jax.eval_shape(INIT))
+    assert set_damaged_aside(tmp_path) == []
+    state, _, (line,) = Checkpoints(tmp_path).restore(jax.eval_shape(INIT))
+    assert "/2 is damaged (" in line
+    assert_equal(state, make_state(1))
+    assert (tmp_path / "2.damaged").is_dir()
+
+
+def test_readers_pass_a_damaged_one_over_and_leave_it(tmp_path: Path) -> None:
+    save_two(tmp_path)
+    flip(largest(tmp_path / "2" / "params"))
+    like = jax.eval_shape(INIT).params
+    params, (line,) = Checkpoints(tmp_path, read_only=True).restore_params(like)
+    assert_equal(params, make_state(1).params)
+    assert line.endswith("this is step 1")
+    assert (tmp_path / "2").is_dir()
+
+
+def test_with_no_whole_checkpoint_nothing_is_renamed_or_begun_anew(tmp_path: Path) -> None:
+    save_two(tmp_path)
+    for step in "12":
+        flip(largest(tmp_path / step / "params"))
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"no checkpoint in .* can be read \(2: params/.*; 1: "):
+            set_damaged_aside(tmp_path)
+    assert {"1", "2"} <= {entry.name for entry in tmp_path.iterdir()}
+    assert set_damaged_aside(tmp_path / "nowhere") == []
 
 
 def test_room_is_asked_for_before(tmp_path: Path) -> None:
