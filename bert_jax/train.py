@@ -51,6 +51,7 @@ from bert_jax.training.run_folder import RunFolder, differences, versions
 from bert_jax.training.steps import TrainState, init_state, make_eval_step, make_train_step
 from bert_jax.training.stopping import Stopping
 from bert_jax.training.throughput import Pace, peak_flops
+from bert_jax.training.wandb_run import require_wandb
 from bert_jax.training.watchdog import Watchdog
 
 # Share of random pairs from which nothing is left to tell apart; Google's procedure gives 57 %
@@ -116,7 +117,12 @@ def train(
         stack.enter_context(closing(checkpoints))
         metrics = None
         if processes.is_first:
-            log = MetricsLog(run.path, start_step=start, wandb_project=options.wandb)
+            log = MetricsLog(
+                run.path,
+                start_step=start,
+                wandb_project=options.wandb,
+                config=dataclasses.asdict(recipe),
+            )
             metrics = stack.enter_context(closing(log))
         watchdog = Watchdog(seconds=options.step_timeout, on_hang=processes.abandon)
         stack.enter_context(watchdog)
@@ -310,6 +316,8 @@ def main(arguments: list[str]) -> None:
         if value is not None and not value > 0:
             parser.error(f"--{name.replace('_', '-')} is {value:g}; it must be positive")
 
+    if options.wandb:
+        require_wandb()
     with Stopping() as stopping:
         with joined(timeout=options.join_timeout) as processes, ExitStack() as stack:
             recipe, run = open_run(options, overrides)

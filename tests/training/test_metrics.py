@@ -1,5 +1,6 @@
 import json
 import math
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -74,6 +75,30 @@ def test_a_resumed_log_has_no_gap_and_no_repeat(tmp_path: Path) -> None:
         (30, 3.5),
         (40, 4.5),
     ]
+
+
+def test_a_resumed_log_forgets_events_that_come_again_and_keeps_its_history(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path, start_step=0)
+    log.event(15, "loss_spike", loss=4.0, sigma=0.1)
+    log.event(25, "skipped_update", batch=[24, 7])
+    log.event(27, "loss_spike", loss=5.0)
+    log.event(28, "preemption")
+    log.close()
+    log = MetricsLog(tmp_path, start_step=20)
+    log.event(20, "older_checkpoint", damaged=28)
+    log.event(25, "skipped_update", batch=[24, 7])
+    log.flush()
+    events = read_metrics(tmp_path / "events.jsonl")
+    log.close()
+    assert [(event["step"], event["event"]) for event in events] == [
+        (15, "loss_spike"),
+        (28, "preemption"),
+        (20, "older_checkpoint"),
+        (25, "skipped_update"),
+    ]
+    assert {"loss": 4.0, "sigma": 0.1}.items() <= events[0].items()
+    assert datetime.fromisoformat(events[0]["time"]).utcoffset() == timedelta()
+    assert read_metrics(tmp_path / "metrics.jsonl") == []
 
 
 def test_curves_are_a_picture(tmp_path: Path) -> None:
