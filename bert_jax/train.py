@@ -107,8 +107,6 @@ def train(
         progress, damage = Progress(**saved), damage + unreadable
     start = int(state.step)
     processes.compare("checkpoint", {"step": start}, differences)
-    for line in damage:
-        console.warn(f"{line}; going on from step {start:,}")
     state = place(state, devices, parts.parallelism)
     _summarize(console, recipe, parts, corpus, state)
 
@@ -124,13 +122,17 @@ def train(
                 config=dataclasses.asdict(recipe),
             )
             metrics = stack.enter_context(closing(log))
+            for line in damage:
+                console.warn(f"{line}; going on from step {start:,}")
+                metrics.event(start, "older_checkpoint", damage=line)
         watchdog = Watchdog(seconds=options.step_timeout, on_hang=processes.abandon)
         stack.enter_context(watchdog)
+        profile = stack.enter_context(closing(Profile(run.path, steps=options.profile)))
         bar = stack.enter_context(
             console.bar("training", total=recipe.total_steps, initial=start, unit="step")
         )
         loop = Loop(
-            Rhythm(
+            rhythm=Rhythm(
                 recipe.log_every_steps,
                 recipe.eval_every_steps,
                 recipe.checkpoint_every_steps,
@@ -139,8 +141,8 @@ def train(
                 recipe.skip_nonfinite,
                 options.step_timeout,
             ),
-            progress,
-            like,
+            progress=progress,
+            like=like,
             key=stream_key(recipe.seed, Stream.DROPOUT),
             devices=devices,
             parallelism=parts.parallelism,
@@ -151,7 +153,7 @@ def train(
             metrics=metrics,
             pace=pace,
             watchdog=watchdog,
-            profile=Profile(run.path, options.profile) if options.profile else None,
+            profile=profile,
         )
         for stage in parts.stages:
             if int(state.step) >= stage.last_step or loop.is_over:
@@ -307,15 +309,20 @@ def main(arguments: list[str]) -> None:
         help="ends a run that makes no step for so long, and shows where it hangs (default: 1800)",
     )
     parser.add_argument(
-        "--profile", type=int, metavar="STEPS", help="trace so many steps into the run folder"
+        "--profile",
+        type=int,
+        default=0,
+        metavar="STEPS",
+        help="trace so many steps into the run folder",
     )
     parser.add_argument("--wandb", metavar="PROJECT", help="report to Weights & Biases too")
     options, overrides = parser.parse_known_args(arguments)
-    for name in ("join_timeout", "step_timeout", "profile"):
-        value = getattr(options, name)
-        if value is not None and not value > 0:
+    for name in ("join_timeout", "step_timeout"):
+        if not (value := getattr(options, name)) > 0:
             parser.error(f"--{name.replace('_', '-')} is {value:g}; it must be positive")
 
+    if options.profile < 0:
+        parser.error(f"--profile is {options.profile}; it must not be negative")
     if options.wandb:
         require_wandb()
     with Stopping() as stopping:

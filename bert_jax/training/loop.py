@@ -7,7 +7,7 @@ vitals that every step gives all of them.
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +17,7 @@ from jaxtyping import Array, Key
 from bert_jax.console import Console, duration
 from bert_jax.errors import MachineError, UserError
 from bert_jax.training.checkpoint import Checkpoints
-from bert_jax.training.metrics import MetricsLog, Window
+from bert_jax.training.metrics import EventName, MetricsLog, Window
 from bert_jax.training.parallel import Devices, Parallelism, make_notes, shard_batch, whole
 from bert_jax.training.processes import Processes
 from bert_jax.training.profiling import Profile
@@ -71,7 +71,7 @@ class Rhythm(NamedTuple):
 
 
 class Work(NamedTuple):
-    """The steps of a work.
+    """What the loop needs of a stage.
 
     Attributes:
       step: `step(state, batch, notes, key)`, compiled.
@@ -90,99 +90,86 @@ class Work(NamedTuple):
     example: Callable[[int], dict[str, np.ndarray]]
 
 
+@dataclasses.dataclass(kw_only=True)
 class Loop:
-    """Trains stage after stage until the end, or until it is told to stop."""
+    """Trains stage after stage until the end, or until it is told to stop.
 
-    def __init__(
-        self,
-        rhythm: Rhythm,
-        progress: Progress,
-        like: TrainState,
-        *,
-        key: Key[Array, ""],
-        devices: Devices,
-        parallelism: Parallelism,
-        processes: Processes,
-        console: Console,
-        stopping: Stopping,
-        checkpoints: Checkpoints,
-        metrics: MetricsLog | None,
-        pace: Pace,
-        watchdog: Watchdog,
-        profile: Profile | None,
-    ):
-        """Keeps what all stages share.
+    Attributes:
+      rhythm: when to do what.
+      progress: where the run stands at the beginning.
+      like: the shapes of a whole state.
+      key: root key of the dropout stream.
+      devices: of all processes.
+      parallelism: how the state is spread over them.
+      processes: of the run.
+      console: shows progress.
+      stopping: whether to stop.
+      checkpoints: to save in.
+      metrics: to report to; None in all processes but the first.
+      pace: keeps the time.
+      watchdog: watches over the steps.
+      profile: traces some of them.
+    """
 
-        Args:
-          rhythm: when to do what.
-          progress: where the run stands.
-          like: the shapes of a whole state.
-          key: root key of the dropout stream.
-          devices: of all processes.
-          parallelism: how the state is spread over them.
-          processes: of the run.
-          console: shows progress.
-          stopping: whether to stop.
-          checkpoints: to save in.
-          metrics: to report to; None in all processes but the first.
-          pace: keeps the time.
-          watchdog: watches over the steps.
-          profile: traces some of them.
-        """
-        self._rhythm = rhythm
-        self._like = like
-        self._key = key
-        self._devices = devices
-        self._parallelism = parallelism
-        self._processes = processes
-        self._console = console
-        self._stopping = stopping
-        self._checkpoints = checkpoints
-        self._metrics = metrics
-        self._pace = pace
-        self._watchdog = watchdog
-        self._profile = profile
-        self._window = Window(progress.window)
-        self._spikes = SpikeMonitor(**progress.spikes)
-        self._skipped = progress.skipped
-        self._began = time.monotonic() - progress.seconds
+    rhythm: Rhythm
+    progress: Progress
+    like: TrainState
+    key: Key[Array, ""]
+    devices: Devices
+    parallelism: Parallelism
+    processes: Processes
+    console: Console
+    stopping: Stopping
+    checkpoints: Checkpoints
+    metrics: MetricsLog | None
+    pace: Pace
+    watchdog: Watchdog
+    profile: Profile
+
+    def __post_init__(self) -> None:
+        self._window = Window(self.progress.window)
+        self._spikes = SpikeMonitor(**self.progress.spikes)
+        self._skipped = self.progress.skipped
+        self._began = time.monotonic() - self.progress.seconds
         self._unseen: tuple[int, Vitals] | None = None
         self._stop = self._budget_spent = False
         self._forecast_at: int | None = None
 
     def run(self, state: TrainState, work: Work, bar: Any) -> TrainState:
-        """Makes the steps of a work.
+        """Makes the steps of a stage.
 
         Raises:
           UserError: the run diverged; what was saved before is whole.
           MachineError: the batches of this process ended early.
         """
-        rhythm = self._rhythm
+        rhythm = self.rhythm
         self._forecast_at = self._forecast_at or int(state.step) + _FORECAST_AFTER
         if int(state.step) == work.first_step:
             self._spikes = SpikeMonitor()  # the losses of other lengths and batches are others
-        batches = self._pace.timed(work.batches)
+        batches = self.pace.timed(work.batches)
         for step in range(int(state.step) + 1, work.last_step + 1):
             batch = next(batches, None)
             if batch is None:
                 raise MachineError(
-                    f"the batches of process {self._processes.index} ended before step {step}, "
+                    f"the batches of process {self.processes.index} ended before step {step}, "
                     f"of {work.last_step}; its copy of the corpus or its input is not as the "
                     "others'"
                 )
             notes = make_notes(
-                self._devices, stop=self._stopping.requested, elapsed=self._elapsed()
+                self.devices, stop=self.stopping.requested, elapsed=self._elapsed()
             )
-            with self._profile.traced(step) if self._profile else nullcontext():
-                state, sums, vitals = work.step(
-                    state, shard_batch(batch, self._devices), notes, self._key
-                )
-                self._window.add(sums)
-                self._pace.step(sums)
-            self._watchdog.beat(f"step {step:,}")
+            self.profile.before()
+            state, sums, vitals = work.step(
+                state, shard_batch(batch, self.devices), notes, self.key
+            )
+            self._window.add(sums)
+            self.pace.step(sums)
+            if line := self.profile.after(sums):
+                self.console.say(line)
+            self.watchdog.beat(f"step {step:,}")
             self._look(work)
-            if self._processes.count == 1:  # nobody else need know it first
-                self._stop |= self._stopping.requested
+            if self.processes.count == 1:  # nobody else need know it first
+                self._stop |= self.stopping.requested
             self._unseen = step, vitals
             bar.update()
             if step == self._forecast_at:
@@ -192,12 +179,12 @@ class Loop:
             if step % rhythm.log_every_steps == 0 or is_last:
                 self._report(step, work, bar)
             if work.evaluate and (step % rhythm.eval_every_steps == 0 or is_last):
-                with self._pace.spent("evaluation"), self._slowly("evaluation"):
+                with self.pace.spent("evaluation"), self._slowly("evaluation"):
                     figures = work.evaluate(state.params)
-                if self._metrics:
-                    self._metrics.write(step, "held_out", figures)
+                if self.metrics:
+                    self.metrics.write(step, "held_out", figures)
             if step % rhythm.checkpoint_every_steps == 0 or is_last or self._stop:
-                with self._pace.spent("checkpoint"), self._slowly("a save"):
+                with self.pace.spent("checkpoint"), self._slowly("a save"):
                     self._save(state, work)
             if self._stop or is_last:
                 break
@@ -214,11 +201,11 @@ class Loop:
         return self._stop or self._budget_spent
 
     def _slowly(self, what: str) -> AbstractContextManager[None]:
-        return self._watchdog.allow(_SLOW * self._rhythm.step_timeout, what)
+        return self.watchdog.allow(_SLOW * self.rhythm.step_timeout, what)
 
     def _elapsed(self) -> float:
         """Share of the time budget spent."""
-        budget = self._rhythm.budget_seconds
+        budget = self.rhythm.budget_seconds
         return (time.monotonic() - self._began) / budget if budget else 0.0
 
     def _look(self, work: Work) -> None:
@@ -229,71 +216,73 @@ class Loop:
         vitals = jax.device_get(vitals)
         # The same in all processes, whichever was told, and by the first one's clock.
         self._stop |= bool(vitals.notes.stop)
-        self._budget_spent |= bool(self._rhythm.budget_seconds and vitals.notes.elapsed >= 1)
+        self._budget_spent |= bool(self.rhythm.budget_seconds and vitals.notes.elapsed >= 1)
         if not vitals.is_finite:
             self._skip(step, float(vitals.loss), work)
         elif spike := self._spikes.observe(step, float(vitals.loss)):
-            self._console.warn(str(spike))
+            self.console.warn(str(spike))
             self._event(step, "loss_spike", **dataclasses.asdict(spike))
 
     def _skip(self, step: int, loss: float, work: Work) -> None:
         self._skipped += 1
-        path = self._checkpoints.folder.parent / "nonfinite" / f"step_{step}.npz"
-        if self._processes.is_first:
+        path = self.checkpoints.folder.parent / "nonfinite" / f"step_{step}.npz"
+        if self.processes.is_first:
             path.parent.mkdir(exist_ok=True)
             np.savez(path, **work.example(step - 1))  # type: ignore[arg-type] # no "allow_pickle" there
-            self._event(step, "nonfinite", loss=str(loss), batch=str(path))
+            self._event(step, "skipped_update", loss=str(loss), batch=str(path))
         what = f"the loss or the gradient of step {step:,} is not finite (loss {loss})"
-        if self._skipped > self._rhythm.skip_nonfinite:
-            last = self._checkpoints.latest_step
+        if self._skipped > self.rhythm.skip_nonfinite:
+            last = self.checkpoints.latest_step
             kept = "nothing was saved yet" if last is None else f"step {last} is the last one saved"
             raise UserError(
                 f"{what}: training diverged; {kept}; its batch is in {path}; try a lower "
                 "schedule.peak_learning_rate or a longer warm-up in another --workdir, or leave "
                 "such updates out by skip_nonfinite"
             )
-        self._console.warn(
-            f"{what}; its update was left out, {self._skipped} of {self._rhythm.skip_nonfinite} "
+        self.console.warn(
+            f"{what}; its update was left out, {self._skipped} of {self.rhythm.skip_nonfinite} "
             f"that may be; its batch is in {path}"
         )
 
-    def _event(self, step: int, name: str, **facts: Any) -> None:
-        if self._metrics:
-            self._metrics.event(step, name, **facts)
+    def _event(self, step: int, name: EventName, **facts: Any) -> None:
+        if self.metrics:
+            self.metrics.event(step, name, **facts)
 
     def _forecast(self, step: int) -> None:
-        seconds = self._pace.seconds_per_step() * (self._rhythm.total_steps - step)
-        if self._rhythm.budget_seconds:
-            seconds = min(seconds, self._rhythm.budget_seconds * (1 - self._elapsed()))
-        self._console.say(f"expected time: {duration(seconds)}, and that of the evaluations")
+        seconds = self.pace.seconds_per_step() * (self.rhythm.total_steps - step)
+        if self.rhythm.budget_seconds:
+            seconds = min(seconds, self.rhythm.budget_seconds * (1 - self._elapsed()))
+        self.console.say(f"expected time: {duration(seconds)}, and that of the evaluations")
 
     def _report(self, step: int, work: Work, bar: Any) -> None:
         means = self._window.means()
         self._look(work)
         self._window = Window()
-        figures = means | self._pace.figures()
+        figures = means | self.pace.figures()
         if "mlm_loss" not in means:  # no update of this window was made
             return
-        if self._metrics:
-            self._metrics.write(step, "train", figures)
+        if self.metrics:
+            self.metrics.write(step, "train", figures)
         bar.set_postfix_str(brief(figures))
-        if self._console.quiet:
-            total = self._rhythm.total_steps
-            self._console.say(f"step {step:,} of {total:,}: {brief(figures)}")
+        if self.console.quiet:
+            total = self.rhythm.total_steps
+            self.console.say(f"step {step:,} of {total:,}: {brief(figures)}")
 
     def _save(self, state: TrainState, work: Work) -> None:
         totals = self._window.totals()
         self._look(work)  # what is wrong is found before it is saved
-        if self._metrics:
-            self._metrics.flush()
+        if self._stop:
+            self._event(int(state.step), "stopped")
+        if self.metrics:
+            self.metrics.flush()
         progress = Progress(
             window=totals,
             seconds=time.monotonic() - self._began,
             skipped=self._skipped,
             spikes=dataclasses.asdict(self._spikes),
         )
-        self._checkpoints.save(
-            whole(state, self._like, self._devices, self._parallelism),
+        self.checkpoints.save(
+            whole(state, self.like, self.devices, self.parallelism),
             dataclasses.asdict(progress),
         )
 

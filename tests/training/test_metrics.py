@@ -82,7 +82,7 @@ def test_a_resumed_log_forgets_events_that_come_again_and_keeps_its_history(tmp_
     log.event(15, "loss_spike", loss=4.0, sigma=0.1)
     log.event(25, "skipped_update", batch=[24, 7])
     log.event(27, "loss_spike", loss=5.0)
-    log.event(28, "preemption")
+    log.event(28, "stopped")
     log.close()
     log = MetricsLog(tmp_path, start_step=20)
     log.event(20, "older_checkpoint", damaged=28)
@@ -92,7 +92,7 @@ def test_a_resumed_log_forgets_events_that_come_again_and_keeps_its_history(tmp_
     log.close()
     assert [(event["step"], event["event"]) for event in events] == [
         (15, "loss_spike"),
-        (28, "preemption"),
+        (28, "stopped"),
         (20, "older_checkpoint"),
         (25, "skipped_update"),
     ]
