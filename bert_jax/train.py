@@ -108,7 +108,7 @@ def train(
     start = int(state.step)
     processes.compare("checkpoint", {"step": start}, differences)
     state = place(state, devices, parts.parallelism)
-    _summarize(console, recipe, parts, corpus, state)
+    _summarize(console, recipe, parts, corpus, state, seconds=progress.seconds)
 
     # Train, stage by stage.
     with ExitStack() as stack:
@@ -217,13 +217,21 @@ def _work(parts: Parts, stage: Stage, batches: Batches, state: TrainState) -> Wo
 
 
 def _summarize(
-    console: Console, recipe: Recipe, parts: Parts, corpus: Corpus, state: TrainState
+    console: Console,
+    recipe: Recipe,
+    parts: Parts,
+    corpus: Corpus,
+    state: TrainState,
+    *,
+    seconds: float,
 ) -> None:
-    """The table at the start."""
+    """The table at the start; `seconds` of training are over."""
     start = int(state.step)
     title = "pretraining" if not start else f"resuming at step {start:,}"
     if start >= recipe.total_steps:
         title = f"finished at step {start:,}; raise total_steps to go on"
+    elif recipe.budget_hours and seconds >= 3600 * recipe.budget_hours:
+        title = f"finished at step {start:,}, its time is over; raise budget_hours to go on"
     num_held_out = len(corpus.held_out_documents)
     trained_on = sum(map(corpus.count_tokens, corpus.train_documents_of(parts.text.names)))
     console.table(

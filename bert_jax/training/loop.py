@@ -132,7 +132,8 @@ class Loop:
         self._skipped = self.progress.skipped
         self._began = time.monotonic() - self.progress.seconds
         self._unseen: tuple[int, Vitals] | None = None
-        self._stop = self._budget_spent = False
+        self._stop = False
+        self._budget_spent = self._elapsed() >= 1
         self._forecast_at: int | None = None
 
     def run(self, state: TrainState, work: Work, bar: Any) -> TrainState:
@@ -155,9 +156,7 @@ class Loop:
                     f"of {work.last_step}; its copy of the corpus or its input is not as the "
                     "others'"
                 )
-            notes = make_notes(
-                self.devices, stop=self.stopping.requested, elapsed=self._elapsed()
-            )
+            notes = make_notes(self.devices, stop=self.stopping.requested, elapsed=self._elapsed())
             self.profile.before()
             state, sums, vitals = work.step(
                 state, shard_batch(batch, self.devices), notes, self.key

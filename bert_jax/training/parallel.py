@@ -108,10 +108,9 @@ def parallel_train_step(
       state: as `place` gives it.
       parallelism: as for `place`.
     """
-
-    # Of the moments the leaves alone go in and out: `pmap` wants axes that can be hashed.
     leaves, shape = jax.tree.flatten(state.opt_state)
     sharded = parallelism.shard_optimizer
+    # Of the moments the leaves alone go in and out: `pmap` wants axes that can be hashed.
     axes = (None, None, tuple(0 if sharded and leaf.ndim else None for leaf in leaves))
 
     def state_of(step: PyTree, params: PyTree, leaves: PyTree) -> TrainState:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 
 from bert_jax.model.heads import BertForPreTraining
 from bert_jax.model.sizes import BertConfig
@@ -16,6 +17,7 @@ from bert_jax.training.metrics import read_metrics
 from bert_jax.training.optimizer import make_optimizer
 from bert_jax.training.run_folder import RunFolder
 from bert_jax.training.steps import TrainState, init_state
+from bert_jax.training.throughput import CLOCK_FIGURES
 
 
 def final_state(workdir: Path) -> TrainState:
@@ -23,16 +25,16 @@ def final_state(workdir: Path) -> TrainState:
     model = BertForPreTraining(
         BertConfig(vocab_size=config["tokenizer"]["vocab_size"], **config["model"])
     )
-    optimizer = make_optimizer(lambda _: 0.0, **config["optimizer"])
+    optimizer = make_optimizer(**config["optimizer"])
     init = functools.partial(init_state, model, optimizer, jax.random.key(0))
-    state, _ = Checkpoints(workdir / "checkpoints").restore(jax.eval_shape(init))
+    state, _, _ = Checkpoints(workdir / "checkpoints").restore(jax.eval_shape(init))
     return state
 
 
 def reported(workdir: Path) -> list[dict]:
     """Every row but for the clock's figures."""
     rows = read_metrics(workdir / "metrics.jsonl")
-    return [{k: v for k, v in row.items() if k != "tokens_per_second"} for row in rows]
+    return [{k: v for k, v in row.items() if k not in CLOCK_FIGURES} for row in rows]
 
 
 def assert_same_run(disturbed: Path, straight: Path) -> None:
@@ -88,15 +90,21 @@ def test_ctrl_c_before_training_is_one_line_too(shell, text: Path, tmp_path: Pat
         assert err.count("\n") == 1, err
 
 
-def test_ctrl_c_saves_and_the_run_goes_on(trained: Path, shell, text: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    workdir = tmp_path / "interrupted"
+@pytest.mark.parametrize(
+    ("number", "status", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 0, "terminated")],
+)
+def test_signals_save_and_the_run_goes_on(  # type: ignore[no-untyped-def]
+    *, number: int, status: int, word: str, trained: Path, shell, text: Path, tmp_path: Path
+) -> None:
+    workdir = tmp_path / "stopped"
     process = shell.start(shell.train_command(text, workdir))
     wait_for(steps_reported(workdir, 15), process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    assert process.returncode == status, err
     (line,) = err.splitlines()
-    assert line.startswith("interrupted and saved at step ")
+    assert line.startswith(f"{word} and saved at step ")
     step = int(line.split("step ")[1].split(";")[0])
     assert Checkpoints(workdir / "checkpoints").latest_step == step
     assert f"resuming at step {step}" in shell.run(shell.train_command(text, workdir))
