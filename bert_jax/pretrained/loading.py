@@ -85,7 +85,9 @@ def _load_run(folder: Path, dtype: str) -> Pretrained:
             f"{run.tokenizer} is tokenizer {tokenizer.hash[:12]}, the model was trained with "
             f"{record['tokenizer_hash'][:12]}"
         )
-    settings = BertConfig(vocab_size=tokenizer.vocab_size, **config["model"] | {"dtype": dtype})
+    settings = BertConfig(
+        vocab_size=tokenizer.vocab_size, **config["model"] | {"dtype": dtype, "remat": False}
+    )
     model = BertForPreTraining(settings)
     shapes = jax.eval_shape(partial(init_params, model), stream_key(0, Stream.INIT))
     params, damage = Checkpoints(run.checkpoints, read_only=True).restore_params(shapes)

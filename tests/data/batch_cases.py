@@ -47,6 +47,8 @@ def make_batches(
     whole_word: bool = False,
     batch_size: int = 8,
     seed: int = 0,
+    first_step: int = 0,
+    first_example: int = 0,
 ) -> Batches:
     tokenizer = tokenizer or make_tokenizer()
     if not folder.exists():
@@ -60,6 +62,8 @@ def make_batches(
         batch_size=batch_size,
         seed=seed,
         documents=[np.arange(corpus.num_documents)],
+        first_step=first_step,
+        first_example=first_example,
     )
 
 

@@ -202,6 +202,16 @@ def test_the_batch_size_only_cuts_the_stream_of_examples(folder: Path) -> None:
     )
 
 
+def test_a_later_phase_goes_on_where_the_one_before_stopped(folder: Path) -> None:
+    """Five batches of 8, then of 12: the same stream of examples, from the 40th on."""
+    eight = make_batches(folder, make_documents(), batch_size=8)
+    later = make_batches(folder, make_documents(), batch_size=12, first_step=5, first_example=40)
+    assert_same(
+        concatenated([eight.batch(step) for step in range(5, 11)]),
+        concatenated([later.batch(step) for step in range(5, 9)]),
+    )
+
+
 # Epochs.
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import json
 import math
@@ -167,6 +168,29 @@ def test_bfloat16_computes_in_it_but_keeps_float32_where_it_matters() -> None:
             assert all("f32" in line and "bf16" not in line for line in used), used
     outputs = run(config, params, make_inputs())
     assert {output.dtype for output in outputs} == {jnp.dtype("float32")}
+
+
+def test_remat_changes_memory_and_nothing_else() -> None:
+    """With dropout: the masks of the backward pass are those of the forward pass."""
+    inputs, params = jax.tree.map(jnp.asarray, make_inputs()), make_params()
+    results = []
+    for config in (SMALL, dataclasses.replace(SMALL, remat=True)):
+        model = BertForPreTraining(config)
+        assert jax.tree.structure(make_params(config)) == jax.tree.structure(params)
+
+        def loss(params: dict, model: BertForPreTraining = model) -> jax.Array:
+            rngs = {"dropout": jax.random.key(3)}
+            mlm, nsp = model.apply({"params": params}, **inputs, deterministic=False, rngs=rngs)
+            return (mlm**2).sum() + (nsp**2).sum()
+
+        results.append(jax.jit(jax.value_and_grad(loss))(params))
+        kept = jax.make_jaxpr(lambda params, loss=loss: jax.vjp(loss, params)[1])(params)
+        results[-1] += (len(kept.jaxpr.outvars),)
+    plain, again = results
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), plain[:2], again[:2]
+    )
+    assert again[2] < plain[2]
 
 
 def test_initializer_does_not_rescale() -> None:
