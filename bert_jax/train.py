@@ -132,6 +132,7 @@ def train(
             console.bar("training", total=recipe.total_steps, initial=start, unit="step")
         )
         loop = Loop(
+            folder=run.path,
             rhythm=Rhythm(
                 recipe.log_every_steps,
                 recipe.eval_every_steps,

@@ -8,6 +8,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ from jaxtyping import Array, Key
 from bert_jax.console import Console, duration
 from bert_jax.errors import MachineError, UserError
 from bert_jax.training.checkpoint import Checkpoints
+from bert_jax.training.curves import draw_curves
 from bert_jax.training.metrics import EventName, MetricsLog, Window
 from bert_jax.training.parallel import Devices, Parallelism, make_notes, shard_batch, whole
 from bert_jax.training.processes import Processes
@@ -95,6 +97,7 @@ class Loop:
     """Trains stage after stage until the end, or until it is told to stop.
 
     Attributes:
+      folder: the run's.
       rhythm: when to do what.
       progress: where the run stands at the beginning.
       like: the shapes of a whole state.
@@ -111,6 +114,7 @@ class Loop:
       profile: traces some of them.
     """
 
+    folder: Path
     rhythm: Rhythm
     progress: Progress
     like: TrainState
@@ -182,11 +186,13 @@ class Loop:
                     figures = work.evaluate(state.params)
                 if self.metrics:
                     self.metrics.write(step, "held_out", figures)
+                    draw_curves(self.folder)
             if step % rhythm.checkpoint_every_steps == 0 or is_last or self._stop:
                 with self.pace.spent("checkpoint"), self._slowly("a save"):
                     self._save(state, work)
             if self._stop or is_last:
                 break
+        self._look(work)
         return state
 
     @property
@@ -224,7 +230,7 @@ class Loop:
 
     def _skip(self, step: int, loss: float, work: Work) -> None:
         self._skipped += 1
-        path = self.checkpoints.folder.parent / "nonfinite" / f"step_{step}.npz"
+        path = self.folder / "nonfinite" / f"step_{step}.npz"
         if self.processes.is_first:
             path.parent.mkdir(exist_ok=True)
             np.savez(path, **work.example(step - 1))  # type: ignore[arg-type] # no "allow_pickle" there

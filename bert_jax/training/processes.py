@@ -29,10 +29,10 @@ _JAX_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_I
 HEARTBEAT_SECONDS = 45
 _POLL_SECONDS = 0.5
 _FAREWELL_SECONDS = 10  # for the others to read why this process ends
-_SHUTDOWN_SECONDS = 60  # for the last process to reach the end, after which nothing is lost
+_SHUTDOWN_SECONDS = 600  # for the first process to show what came of it; the others wait
 _DAY_SECONDS = 86_400  # for the first process to prepare a corpus
 
-_FAILED = "bert_jax/failed/"
+_FAILED, _HEARD = "bert_jax/failed/", "bert_jax/heard/"
 # What the libraries below say in a step when another process is gone.
 _LOST = ("gloo", "nccl", "connection", "socket", "heartbeat", "coordination", "unavailable")
 
@@ -269,8 +269,12 @@ class Processes:
             self._words.key_value_set(f"{_FAILED}{self.index}", told)
             end = time.monotonic() + _FAREWELL_SECONDS
             while time.monotonic() < end:
-                heard = self._words.key_value_dir_get("bert_jax/heard/")
-                if len(heard) >= self.count - 1:
+                known = [
+                    key.rpartition("/")[2]
+                    for folder in (_HEARD, _FAILED)  # some may fail of the same, and not listen
+                    for key, _ in self._words.key_value_dir_get(folder)
+                ]
+                if len({*known, str(self.index)}) == self.count:
                     break
                 time.sleep(_POLL_SECONDS / 5)
 
@@ -291,7 +295,7 @@ class Processes:
                 key, text = others[0]
                 status, reason = json.loads(text)
                 with suppress(Exception):
-                    self._words.key_value_set(f"bert_jax/heard/{self.index}", "yes")
+                    self._words.key_value_set(f"{_HEARD}{self.index}", "yes")
                 line = f"process {self.index} ends, for process {key.rpartition('/')[2]} did: "
                 print(f"{line}{reason}", file=sys.stderr, flush=True)
                 # The main thread may wait for the other one in native code.
