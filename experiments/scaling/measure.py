@@ -4,13 +4,14 @@
 
 Of n processes with a device each, all at once, it times
 
-  alone     the train step of every process on its own device: it computes with n - 1
-            others beside it, but nothing is reduced
-  reduced   the same step over the devices of all
-  sums      of arrays of several sizes over all devices
+  alone             the train step of each on its own device: it computes with n - 1 others
+                    beside it, but nothing is reduced
+  float32, …        the same step over the devices of all, with every kind of reduction
+  sums              of arrays of several sizes, and of the gradients' tensors, over all devices
 
-Fewer cores than processes make both steps slower, and alike. Latency and bandwidth come from the
-sums; "alone" and these two predict "reduced". Takes some six minutes on two cores.
+Fewer cores than processes make all of it slower, and alike. Latency and bandwidth are fitted to the
+sums of arrays; "alone" and these two predict the step. Takes some seven minutes on two busy cores,
+nearly all of it to compile.
 """
 
 import argparse
@@ -48,7 +49,7 @@ from bert_jax.training.parallel import (
 )
 from bert_jax.training.processes import joined
 from bert_jax.training.rng import Stream, stream_key
-from bert_jax.training.steps import init_state, make_train_step
+from bert_jax.training.steps import TrainState, init_state, make_train_step
 from experiments.scaling.model import FLOAT32, Links, all_reduce_seconds, sent_bytes
 
 ROWS = {"tiny": 4, "mini": 2}  # of a device
@@ -58,17 +59,23 @@ KINDS = {
     "bfloat16": Parallelism(reduce_dtype="bfloat16"),
     "sharded": Parallelism(shard_optimizer=True),
 }
-CASES = {"tiny": list(KINDS), "mini": ["float32"]}
 KILOBYTES = (4, 64, 256, 1024, 4096, 16_384, 65_536)
-# XLA makes one message of all gradients for a CPU, and two of the counts and sums beside them. It
-# leaves the reduce-scatters and all-gathers of the tensors apart (read in the compiled step).
-ALL_REDUCES = 3
+# Beside one for each tensor of the gradients: of the counts and sums (read in the compiled step).
+# On a CPU XLA makes one all-reduce of all tensors, and gloo is still called for each.
+SMALL_MESSAGES = 3
 REPEATS = 3
 
 
 def config_of(size: str) -> BertConfig:
     """BERT's vocabulary, so that gradients are large beside the arithmetic."""
     return BertConfig(vocab_size=30_522, **SIZES[size])
+
+
+def fresh(size: str) -> TrainState:
+    """A whole state, all zeros: what it computes does not matter here."""
+    init = partial(init_state, BertForPreTraining(config_of(size)), make_optimizer())
+    shapes = jax.eval_shape(init, stream_key(0, Stream.INIT))
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 class Runner:
@@ -107,9 +114,7 @@ class Runner:
         """The train step of a device's rows, over this device or all."""
         devices = self.here if alone else self.everywhere
         model, optimizer = BertForPreTraining(config_of(size)), make_optimizer()
-        fresh = jax.jit(partial(init_state, model, optimizer))(stream_key(0, Stream.INIT))
-        state = place(fresh, devices, parallelism)
-        del fresh
+        state = place(fresh(size), devices, parallelism)
         train_step = make_train_step(model, optimizer, lambda *_: 1e-4)
         step = parallel_train_step(train_step, devices, state, parallelism)
         host_batch = synthetic_batch(config_of(size), batch_size=ROWS[size], seq_len=SEQ_LEN)
@@ -125,38 +130,41 @@ class Runner:
 
     def update(self, size: str) -> Callable[[], Any]:
         """The optimizer's part of a step: sharded, each process does a share of it."""
-        model, optimizer = BertForPreTraining(config_of(size)), make_optimizer()
-        state = jax.jit(partial(init_state, model, optimizer))(stream_key(0, Stream.INIT))
-        update = jax.jit(optimizer.update)
+        state = fresh(size)
+        update = jax.jit(make_optimizer().update)
         return lambda: update(state.params, state.opt_state, state.params)
 
 
-def work(rounds: int) -> dict[str, Any]:
-    """What one process measures, in seconds; all call it at once."""
+def work(rounds: int, sizes: list[str]) -> dict[str, Any]:
+    """What one process measures of these models, in seconds; all call it at once."""
     runner = Runner(rounds)
     sums: dict[int, list[float]] = {}
     for kilobytes in KILOBYTES if len(runner.everywhere) > 1 else ():
         array = jnp.zeros(kilobytes * 250)
         add = runner.sum_over_all()
-        (sums[kilobytes],) = runner.seconds(lambda add=add, array=array: add(array))
+        (sums[kilobytes],) = runner.seconds(partial(add, array))
     steps = {}
-    for size, kinds in CASES.items():
+    for size in sizes:
         functions = {
             "alone": runner.step(size, Parallelism(), alone=True),
             "update": runner.update(size),
         }
-        for kind in kinds if len(runner.everywhere) > 1 else ():
-            functions[kind] = runner.step(size, KINDS[kind], alone=False)
+        if len(runner.everywhere) > 1:
+            add, gradients = runner.sum_over_all(), jax.tree.map(jnp.zeros_like, fresh(size).params)
+            functions["sum"] = partial(add, gradients)
+            for kind, parallelism in KINDS.items():
+                functions[kind] = runner.step(size, parallelism, alone=False)
         steps[size] = dict(zip(functions, runner.seconds(*functions.values()), strict=True))
     return {"sums": sums, "steps": steps}
 
 
-def run_processes(count: int, rounds: int) -> list[dict[str, Any]]:
+def run_processes(count: int, rounds: int, sizes: list[str]) -> list[dict[str, Any]]:
     """What each of so many processes measured."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "experiments.scaling.measure", "--rounds", str(rounds)]
+    command += ["--worker", "--size", *sizes]
     started = []
     for index in range(count):
         place_of_it = {
@@ -168,7 +176,7 @@ def run_processes(count: int, rounds: int) -> list[dict[str, Any]]:
         }
         started.append(
             subprocess.Popen(
-                [*command, "--worker"],
+                command,
                 env=os.environ | place_of_it,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -221,19 +229,11 @@ def predict(
       count: of processes.
       links: as fitted.
     """
-    shapes = jax.eval_shape(
-        lambda: init_state(
-            BertForPreTraining(config_of(size)), make_optimizer(), stream_key(0, Stream.INIT)
-        )
-    )
-    tensors = jax.tree.leaves(shapes.params)
-    element = 2 if kind == "bfloat16" else FLOAT32
-    messages: float = ALL_REDUCES
+    tensors = jax.tree.leaves(jax.eval_shape(partial(fresh, size)).params)
+    num_bytes = (2 if kind == "bfloat16" else FLOAT32) * sum(leaf.size for leaf in tensors)
     if kind == "sharded":  # a reduce-scatter and an all-gather are half an all-reduce each
-        messages += len(tensors)
         alone -= (1 - 1 / count) * update
-    num_bytes = element * sum(leaf.size for leaf in tensors)
-    return alone + all_reduce_seconds(messages, num_bytes, count, links)
+    return alone + all_reduce_seconds(len(tensors) + SMALL_MESSAGES, num_bytes, count, links)
 
 
 def report(console: Console, count: int, workers: list[dict[str, Any]]) -> None:
@@ -253,20 +253,28 @@ def report(console: Console, count: int, workers: list[dict[str, Any]]) -> None:
             )
         console.grid(("sum of kB", "ms, median (range)", "fitted", "error"), rows)
         console.say()
-    rows = []
-    for size, times in workers[0]["steps"].items():
-        found = {
-            what: spread([worker["steps"][size][what] for worker in workers]) for what in times
+    lines: list[tuple[str, ...]] = []
+    for size, names in workers[0]["steps"].items():
+        times = {
+            name: spread([worker["steps"][size][name] for worker in workers]) for name in names
         }
-        alone, update = (found.pop(what).median / 1e3 for what in ("alone", "update"))
-        rows.append(
-            (f"{size} alone", str(spread([w["steps"][size]["alone"] for w in workers])), "", "")
-        )
-        for kind, reduced in found.items():
-            guess = 1e3 * predict(size, kind, alone=alone, update=update, count=count, links=links)
-            error = f"{guess / reduced.median - 1:+.0%}"
-            rows.append((f"{size} {kind}", str(reduced), f"{guess:.1f}", error))
-    console.grid(("step", "ms, median (range)", "predicted", "error"), rows)
+        alone, update = times["alone"].median, times["update"].median
+        lines += [(f"{size} {name}", str(times[name])) for name in ("alone", "update")]
+        if not sums:
+            continue
+        added = times["sum"].median
+        lines.append((f"{size} sum of gradients", str(times["sum"])))
+        for kind in KINDS:
+            guess = 1e3 * predict(
+                size, kind, alone=alone / 1e3, update=update / 1e3, count=count, links=links
+            )
+            real = times[kind].median
+            line = [f"{size} {kind}", str(times[kind]), f"{guess:.1f}", f"{guess / real - 1:+.0%}"]
+            if kind == "float32":
+                line += [f"{alone + added:.1f}", f"{(alone + added) / real - 1:+.0%}"]
+            lines.append(tuple(line))
+    header = ("step", "ms, median (range)", "predicted", "error", "alone + sum", "error")
+    console.grid(header, [line + ("",) * (len(header) - len(line)) for line in lines])
 
 
 def main(arguments: list[str]) -> None:
@@ -282,18 +290,19 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--rounds", type=int, default=7, help=f"of {REPEATS} repeats each (default: 7)"
     )
+    parser.add_argument("--size", nargs="+", choices=ROWS, default=["tiny"], help="default: tiny")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep all times")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.worker:
         with joined(timeout=120):
-            found = work(options.rounds)
+            found = work(options.rounds, options.size)
         print(json.dumps(found))
         return
     console = Console()
     kept = {}
     for count in options.processes:
-        kept[count] = run_processes(count, options.rounds)
+        kept[count] = run_processes(count, options.rounds, options.size)
         report(console, count, kept[count])
     if options.json:
         options.json.write_text(json.dumps(kept))

@@ -2,15 +2,15 @@
 
   python -m experiments.scaling.plan
 
-Where two figures stand with a dash, communication hides behind the backward pass as far as it
-can in the first, and not at all in the second.
+Of two figures with a dash the better one is where communication hides behind the backward pass
+as far as it can, the worse one where it does not hide at all.
 """
 
 import argparse
-import dataclasses
 import io
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from dataclasses import replace as replaced
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -56,6 +56,10 @@ COUNTS = tuple(2**power for power in range(3, 13))  # 8 to 4,096
 SHOWN = (8, 32, 128, 256, 1024, 4096)
 HIDDEN, OPEN = 1.0, 0.0
 VOCABULARY = 30_522
+STEP_HEADER = (
+    "devices  rows each  passes  compute ms  f32 reduce ms  step ms  MFU %  "
+    "bf16 reduce ms  step ms  MFU %  M tokens/s a host"
+).split("  ")
 SHARE_MASKED = 0.15
 
 
@@ -98,7 +102,7 @@ def make_plan(case: Case, hardware: Hardware, *, devices: int, rows: int, mfu: f
     micro = largest_micro_batch(
         case.network, hardware, plan, activations_per_row=case.activations_per_row
     )
-    return dataclasses.replace(plan, micro_rows=micro)
+    return replaced(plan, micro_rows=micro)
 
 
 def both(low: float, high: float, digits: int = 1) -> str:
@@ -110,7 +114,7 @@ def both(low: float, high: float, digits: int = 1) -> str:
 def ends(case: Case, hardware: Hardware, plan: Plan) -> tuple[StepTime, StepTime]:
     """With all hidden that can be, and with nothing hidden."""
     hidden, bare = (
-        step_time(case.network, hardware, dataclasses.replace(plan, overlap=overlap))
+        step_time(case.network, hardware, replaced(plan, overlap=overlap))
         for overlap in (HIDDEN, OPEN)
     )
     return hidden, bare
@@ -129,42 +133,29 @@ def print_steps(console: Console, case: Case, hardware: Hardware, mfu: float) ->
             plan = make_plan(case, hardware, devices=count, rows=rows, mfu=mfu)
             line = [f"{count:,}", f"{plan.device_rows:,}", str(plan.passes)]
             for element in (FLOAT32, BFLOAT16):
-                reduced = dataclasses.replace(plan, reduce_bytes=element)
+                reduced = replaced(plan, reduce_bytes=element)
                 hidden, bare = ends(case, hardware, reduced)
                 if element == FLOAT32:
                     line.append(f"{1e3 * (hidden.arithmetic + hidden.update):.1f}")
-                shares = [
-                    100
-                    * effective_mfu(
-                        case.network, hardware, dataclasses.replace(reduced, overlap=overlap)
-                    )
+                low, high = (
+                    100 * effective_mfu(case.network, hardware, replaced(reduced, overlap=overlap))
                     for overlap in (OPEN, HIDDEN)
-                ]
+                )
                 line += [
                     f"{1e3 * bare.communication:.1f}",
                     both(1e3 * hidden.total, 1e3 * bare.total),
-                    both(*shares, digits=0),
+                    both(low, high, digits=0),
                 ]
             need = host_tokens_per_second(case.network, hardware, plan) / 1e6
             lines.append([*line, f"{need:.2f}"])
         console.say(f"\n{hardware.name}: {case.name}, {rows:,} rows ({batch})")
-        header = (
-            "devices",
-            "rows each",
-            "passes",
-            "compute ms",
-            "f32 reduce ms",
-            "step ms",
-            "MFU %",
-        )
-        header += ("bf16 reduce ms", "step ms", "MFU %", "M tokens/s a host")
-        console.grid(header, lines)
+        console.grid(STEP_HEADER, lines)
 
 
 def first_bound(case: Case, hardware: Hardware, plans: list[Plan], overlap: float) -> str:
     """The first number of devices at which half of the step or more waits for the network."""
     for plan in plans:
-        step = step_time(case.network, hardware, dataclasses.replace(plan, overlap=overlap))
+        step = step_time(case.network, hardware, replaced(plan, overlap=overlap))
         if step.exposed >= step.total / 2:
             return f"{plan.devices:,}"
     return "never"
@@ -181,7 +172,7 @@ def print_limits(console: Console, cases: list[Case], hardware: Hardware, mfu: f
             ]
             line = [f"{case.name}, {rows:,} rows ({batch})"]
             for element in (FLOAT32, BFLOAT16):
-                chosen = [dataclasses.replace(plan, reduce_bytes=element) for plan in plans]
+                chosen = [replaced(plan, reduce_bytes=element) for plan in plans]
                 line += [first_bound(case, hardware, chosen, end) for end in (OPEN, HIDDEN)]
             lines.append(line)
     console.say(f"\n{hardware.name}: devices from which the network takes half of the step")
@@ -207,7 +198,7 @@ def print_sharding(console: Console, cases: list[Case], hardware: Hardware, mfu:
                 micro = largest_micro_batch(
                     case.network, hardware, plan, activations_per_row=activations
                 )
-                plan = dataclasses.replace(plan, micro_rows=micro)
+                plan = replaced(plan, micro_rows=micro)
                 kept = device_memory(case.network, plan, activations_per_row=activations)
                 step = step_time(case.network, hardware, plan)
                 sent = sent_bytes(
@@ -260,9 +251,9 @@ def draw(path: Path, cases: list[Case], hardware: list[Hardware], mfu: float) ->
                 bands: list[list[float]] = [[], []]
                 for count in counts:
                     plan = make_plan(case, device, devices=count, rows=rows, mfu=mfu)
-                    plan = dataclasses.replace(plan, reduce_bytes=element)
+                    plan = replaced(plan, reduce_bytes=element)
                     for band, overlap in zip(bands, (OPEN, HIDDEN), strict=True):
-                        ended = dataclasses.replace(plan, overlap=overlap)
+                        ended = replaced(plan, overlap=overlap)
                         band.append(100 * effective_mfu(case.network, device, ended))
                 label = f"{rows:,} rows, {'float32' if element == FLOAT32 else 'bfloat16'}"
                 axis.fill_between(counts, *bands, color=colour, alpha=0.25, linewidth=0)
@@ -277,10 +268,11 @@ def draw(path: Path, cases: list[Case], hardware: list[Hardware], mfu: float) ->
         axis.set_ylabel("MFU of the whole step, %")
     for axis in axes[-1]:
         axis.set_xlabel("devices")
-    axes[0, 0].legend(fontsize=8)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=len(labels), fontsize=9)
     figure.suptitle("T 128: nothing of the reduction hidden (line), all that can be (dots)")
-    figure.tight_layout()
-    figure.savefig(path, dpi=90)
+    figure.tight_layout(rect=(0, 0.04, 1, 1))
+    figure.savefig(path, dpi=80)
     pyplot.close(figure)
 
 
@@ -288,9 +280,9 @@ def adjusted(hardware: Hardware, options: argparse.Namespace) -> Hardware:
     """With the user's own figures, where there are any."""
 
     def links(given: Links, gigabytes: float | None) -> Links:
-        return dataclasses.replace(given, bandwidth=gigabytes * 1e9) if gigabytes else given
+        return replaced(given, bandwidth=gigabytes * 1e9) if gigabytes else given
 
-    return dataclasses.replace(
+    return replaced(
         hardware,
         peak_flops=options.peak_tflops * 1e12 if options.peak_tflops else hardware.peak_flops,
         group=options.group or hardware.group,
