@@ -176,11 +176,10 @@ def train(
             )
             stopping.deferred = True
             state = loop.run(state, work, bar)
+    if loop.is_stopped and int(state.step) < recipe.total_steps:
+        return stopping.explain(int(state.step))  # at once: the machine may be about to go
     if processes.is_first:
         draw_curves(run.path)
-    if loop.is_stopped and int(state.step) < recipe.total_steps:
-        return stopping.explain(int(state.step))
-    if processes.is_first:
         console.table("wall time", pace.summary())
         _show_result(console, run, parts, state, (tokenizer, corpus))
     return None
