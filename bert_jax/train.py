@@ -305,14 +305,14 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--join-timeout",
         type=float,
-        default=300,
+        default=300.0,
         metavar="SECONDS",
         help="how long to wait for the other processes of the run (default: 300)",
     )
     parser.add_argument(
         "--step-timeout",
         type=float,
-        default=1800,
+        default=1800.0,
         metavar="SECONDS",
         help="ends a run that makes no step for so long, and shows where it hangs (default: 1800)",
     )

@@ -220,7 +220,7 @@ class Loop:
             self._skip(step, float(vitals.loss), work)
         elif spike := self._spikes.observe(step, float(vitals.loss)):
             self.console.warn(str(spike))
-            self._event(step, "loss_spike", **dataclasses.asdict(spike))
+            self._event(name="loss_spike", **dataclasses.asdict(spike))
 
     def _skip(self, step: int, loss: float, work: Work) -> None:
         self._skipped += 1

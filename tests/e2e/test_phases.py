@@ -53,26 +53,9 @@ def test_a_phase_may_be_added_but_the_past_not_changed(trained: Path, shell, tex
     assert "phase 1 of 1" not in printed
 
 
-@pytest.mark.parametrize(
-    ("phases", "complaint"),
-    [
-        ("[{'steps': 10}]", "the phases have 10 steps together, fewer than total_steps, 60"),
-        ("[{'seq_len': 16}]", "config.phases[0] lacks 'steps'"),
-        ("[{'steps': 60, 'seqlen': 16}]", "unknown key 'seqlen'; did you mean 'seq_len'?"),
-        ("[{'steps': 60, 'schedule': 'anew'}]", "choose from continue, restart"),
-        ("[{'steps': 60, 'seq_len': 1024}]", "is more than model.max_positions"),
-    ],
-)
-def test_wrong_phases_are_named(  # type: ignore[no-untyped-def]
-    phases: str, complaint: str, shell, text: Path, tmp_path: Path
-) -> None:
-    command = shell.train_command(text, tmp_path / "run", f"--config.phases={phases}")
-    assert complaint in shell.run(command, status=2)
-
-
 def test_a_budget_of_time_ends_the_run_and_its_schedule(shell, text: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     workdir = tmp_path / "run"
-    budget = (f"--config.budget_hours={8 / 3600}", "--config.total_steps=1000000")
+    budget = (f"--config.budget_hours={20 / 3600}", "--config.total_steps=1000000")
     rare = ("--config.eval_every_steps=1000000", "--config.checkpoint_every_steps=1000000")
     command = shell.train_command(text, workdir, *budget, *rare)
     printed = shell.run(command)
