@@ -33,6 +33,7 @@ _SHUTDOWN_SECONDS = 60  # for the last process to reach the end, after which not
 _DAY_SECONDS = 86_400  # for the first process to prepare a corpus
 
 _FAILED = "bert_jax/failed/"
+_HEARD = "bert_jax/heard/"
 # What the libraries below say in a step when another process is gone.
 _LOST = ("gloo", "nccl", "connection", "socket", "heartbeat", "coordination", "unavailable")
 
@@ -267,12 +268,26 @@ class Processes:
         with suppress(Exception):  # they may be gone themselves
             told = json.dumps([status, text])
             self._words.key_value_set(f"{_FAILED}{self.index}", told)
-            end = time.monotonic() + _FAREWELL_SECONDS
-            while time.monotonic() < end:
-                heard = self._words.key_value_dir_get("bert_jax/heard/")
-                if len(heard) >= self.count - 1:
-                    break
-                time.sleep(_POLL_SECONDS / 5)
+            if not self.is_first:
+                self._wait_for_others(_HEARD, _FAILED)
+            self._go()
+
+    def _go(self) -> None:
+        """Comes before the end: the first process is the last, for JAX aborts who loses it."""
+        self._words.key_value_set(f"{_HEARD}{self.index}", "yes")
+        if self.is_first:
+            self._wait_for_others(_HEARD)
+            time.sleep(_POLL_SECONDS)  # for their exit
+
+    def _wait_for_others(self, *signs: str) -> None:
+        """Returns when every other process has given one of these signs, or time is over."""
+        end = time.monotonic() + _FAREWELL_SECONDS
+        while time.monotonic() < end:
+            keys = [key for sign in signs for key, _ in self._words.key_value_dir_get(sign)]
+            others = {key.rpartition("/")[2] for key in keys} - {str(self.index)}
+            if len(others) == self.count - 1:
+                return
+            time.sleep(_POLL_SECONDS / 5)
 
     def abandon(self, text: str) -> None:
         """Ends this process, whose main thread may be stuck, and the others."""
@@ -290,10 +305,10 @@ class Processes:
             if others and not stopped.is_set():
                 key, text = others[0]
                 status, reason = json.loads(text)
-                with suppress(Exception):
-                    self._words.key_value_set(f"bert_jax/heard/{self.index}", "yes")
                 line = f"process {self.index} ends, for process {key.rpartition('/')[2]} did: "
                 print(f"{line}{reason}", file=sys.stderr, flush=True)
+                with suppress(Exception):
+                    self._go()
                 # The main thread may wait for the other one in native code.
                 os._exit(status)
 

@@ -27,6 +27,8 @@ from small_runs import Group, final_state, make_text, reported, train_command
 _STEPS_PER_KILL = 10
 _LAST_STEPS = 60  # free of disturbances, for one that is late would find the run ended
 _END_SECONDS = 100  # within which all processes must have ended: JAX gives up after 45
+# What a process says that lost another; the last is JAX's, which aborts who loses the coordinator.
+_LOST = "another process of the run is gone|ends, for process|This most likely indicates that anoth"
 
 
 class Outcome(NamedTuple):
@@ -124,7 +126,7 @@ class Drill:
                 if victim in (None, index):
                     continue
                 text = group.output(index)
-                if status == 0 or not re.search("is gone|ends, for process", text):
+                if status == 0 or not re.search(_LOST, text):
                     wrong += f"process {index} ended with {status}: {text[-300:]!r}. "
             return wrong
 
