@@ -21,6 +21,12 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     return Comparison(tmp_path_factory.mktemp("topologies"))
 
 
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compiled programs: most tests here run the same."""
+    return tmp_path_factory.mktemp("compiled")
+
+
 def run_in(text: Path, workdir: Path, *more: str, program: str = "") -> list[str]:
     return train_command(text, workdir, "--join-timeout=60", *more, program=program)
 
@@ -99,51 +105,47 @@ def test_a_run_goes_from_topology_to_topology(*, sharded: bool, text: Path, tmp_
     assert difference.parameter <= 5 * MAX_PARAMETER
 
 
-@pytest.mark.parametrize("other", ["--config.seed=1", "--config.batch_size=16"])
-def test_a_process_with_another_config_is_named(other: str, text: Path, tmp_path: Path) -> None:
+def test_a_process_with_another_config_is_named(text: Path, tmp_path: Path) -> None:
     workdir = tmp_path / "run"
-    commands = [run_in(text, workdir), run_in(text, workdir, other)]
-    with Group(commands, tmp_path / "logs") as group:
+    other = run_in(text, workdir, "--config.seed=1", "--config.batch_size=16")
+    with Group([run_in(text, workdir), other], tmp_path / "logs") as group:
         assert group.wait(START_SECONDS) == [2, 2], group.outputs
-        name, _, value = other.removeprefix("--config.").partition("=")
-        said = f"process 1 has another config than process 0 (config.{name}: "
-        assert said in last_line(group, 0), group.outputs
-        assert said in last_line(group, 1), group.outputs
-        assert f"-> {value}); start all with the same" in last_line(group, 1)
+        for index in (0, 1):
+            assert (
+                "process 1 has another config than process 0 (config.batch_size: 8 -> 16; "
+                "config.seed: 0 -> 1); start all with the same"
+            ) in last_line(group, index), group.outputs
     assert not workdir.joinpath("corpus").exists()
 
 
-@pytest.mark.parametrize(
-    ("absent", "complaint"),
-    [
-        (0, "process 1 of 2: no coordinator at localhost:"),
-        (1, "of 2 processes, process 1 did not come within 5 s"),
-    ],
-)
-def test_a_process_that_is_alone_says_who_is_missing(
-    absent: int, complaint: str, text: Path, tmp_path: Path
-) -> None:
-    command = train_command(text, tmp_path / "run", "--join-timeout=5")
-    with Group([command] * 2, tmp_path / "logs", starting=[1 - absent]) as group:
-        assert group.wait(START_SECONDS) == [2], group.outputs
-        (line,) = group.output().splitlines()
-        assert line.startswith("error: ") and complaint in line
+def test_a_process_that_is_alone_says_who_is_missing(text: Path, tmp_path: Path) -> None:
+    commands = [train_command(text, tmp_path / "run", "--join-timeout=5")] * 2
+    with (
+        Group(commands, tmp_path / "logs0", starting=[0]) as first,
+        Group(commands, tmp_path / "logs1", starting=[1]) as second,
+    ):
+        assert first.wait(START_SECONDS) == second.wait(START_SECONDS) == [2]
+        (line,) = first.output().splitlines()
+        assert line.startswith("error: of 2 processes, process 1 did not come within 5 s; ")
+        (line,) = second.output().splitlines()
+        assert line.startswith("error: process 1 of 2: no coordinator at localhost:")
+        assert " within 5 s; is process 0 started" in line
 
 
-def test_one_process_runs_out_of_batches(text: Path, tmp_path: Path) -> None:
+def test_one_process_runs_out_of_batches(cache: Path, text: Path, tmp_path: Path) -> None:
     program = str(Path(__file__).with_name("short_input.py"))
     commands = [run_in(text, tmp_path / "run", program=program)] * 2
-    with Group(commands, tmp_path / "logs") as group:
+    with Group(commands, tmp_path / "logs", cache=cache) as group:
         assert group.wait(START_SECONDS) == [1, 1], group.outputs
         said = "the batches of process 1 ended before step 8, of 60"
         assert said in last_line(group, 0), group.outputs
         assert said in last_line(group, 1), group.outputs
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_process_is_killed(victim: int, text: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
+def test_a_process_is_killed(victim: int, cache: Path, text: Path, tmp_path: Path) -> None:
     commands = [run_in(text, tmp_path / "run", "--config.total_steps=100000")] * 2
-    with Group(commands, tmp_path / "logs") as group:
+    with Group(commands, tmp_path / "logs", cache=cache) as group:
         assert group.wait_for(lambda: group.step >= 10), group.outputs
         group.signal(signal.SIGKILL, victim)
         before = group.seconds
@@ -158,10 +160,12 @@ def test_a_process_is_killed(victim: int, text: Path, tmp_path: Path) -> None:
             assert "another process of the run is gone" in last_line(group, 0)
 
 
-@pytest.mark.parametrize("told", [0, 1])
-def test_one_process_is_told_to_end_and_all_save(told: int, text: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", [pytest.param(0, marks=pytest.mark.slow), 1])
+def test_one_process_is_told_to_end_and_all_save(
+    told: int, cache: Path, text: Path, tmp_path: Path
+) -> None:
     commands = [run_in(text, tmp_path / "run", "--config.total_steps=100000")] * 2
-    with Group(commands, tmp_path / "logs") as group:
+    with Group(commands, tmp_path / "logs", cache=cache) as group:
         assert group.wait_for(lambda: group.step >= 10), group.outputs
         group.signal(signal.SIGTERM, told)
         assert group.wait(60) == [0, 0], group.outputs
@@ -173,10 +177,10 @@ def test_one_process_is_told_to_end_and_all_save(told: int, text: Path, tmp_path
     assert int(final_state(tmp_path / "run").step) == int(steps[0][0])
 
 
-def test_a_loss_that_is_not_finite_stops_all(text: Path, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_all(cache: Path, text: Path, tmp_path: Path) -> None:
     huge = ("--config.schedule.peak_learning_rate=1e30", "--config.schedule.warmup_steps=0")
     commands = [run_in(text, tmp_path / "run", *huge)] * 2
-    with Group(commands, tmp_path / "logs") as group:
+    with Group(commands, tmp_path / "logs", cache=cache) as group:
         assert group.wait(START_SECONDS) == [2, 2], group.outputs
         for index in (0, 1):
             assert "is not finite" in last_line(group, index), group.outputs

@@ -95,7 +95,10 @@ class Comparison:
             f"--config.parallelism.shard_optimizer={topology.shard_optimizer}",
         )
         logs = self._folder / "logs" / name
-        with Group([command] * topology.processes, logs, devices=topology.devices) as group:
+        cache = self._folder / "compiled"
+        with Group(
+            [command] * topology.processes, logs, devices=topology.devices, cache=cache
+        ) as group:
             statuses = group.wait(300)
             assert not any(statuses), f"{statuses}\n{group.outputs}"
         return workdir
