@@ -32,7 +32,8 @@ _FAREWELL_SECONDS = 10  # for the others to read why this process ends
 _SHUTDOWN_SECONDS = 600  # for the first process to show what came of it; the others wait
 _DAY_SECONDS = 86_400  # for the first process to prepare a corpus
 
-_FAILED, _HEARD = "bert_jax/failed/", "bert_jax/heard/"
+_FAILED = "bert_jax/failed/"
+_HEARD = "bert_jax/heard/"
 # What the libraries below say in a step when another process is gone.
 _LOST = ("gloo", "nccl", "connection", "socket", "heartbeat", "coordination", "unavailable")
 
@@ -267,16 +268,26 @@ class Processes:
         with suppress(Exception):  # they may be gone themselves
             told = json.dumps([status, text])
             self._words.key_value_set(f"{_FAILED}{self.index}", told)
-            end = time.monotonic() + _FAREWELL_SECONDS
-            while time.monotonic() < end:
-                known = [
-                    key.rpartition("/")[2]
-                    for folder in (_HEARD, _FAILED)  # some may fail of the same, and not listen
-                    for key, _ in self._words.key_value_dir_get(folder)
-                ]
-                if len({*known, str(self.index)}) == self.count:
-                    break
-                time.sleep(_POLL_SECONDS / 5)
+            if not self.is_first:
+                self._wait_for_others(_HEARD, _FAILED)
+            self._go()
+
+    def _go(self) -> None:
+        """Comes before the end: the first process is the last, for JAX aborts who loses it."""
+        self._words.key_value_set(f"{_HEARD}{self.index}", "yes")
+        if self.is_first:
+            self._wait_for_others(_HEARD)
+            time.sleep(_POLL_SECONDS)  # for their exit
+
+    def _wait_for_others(self, *signs: str) -> None:
+        """Returns when every other process has given one of these signs, or time is over."""
+        end = time.monotonic() + _FAREWELL_SECONDS
+        while time.monotonic() < end:
+            keys = [key for sign in signs for key, _ in self._words.key_value_dir_get(sign)]
+            others = {key.rpartition("/")[2] for key in keys} - {str(self.index)}
+            if len(others) == self.count - 1:
+                return
+            time.sleep(_POLL_SECONDS / 5)
 
     def abandon(self, text: str) -> None:
         """Ends this process, whose main thread may be stuck, and the others."""
@@ -294,10 +305,10 @@ class Processes:
             if others and not stopped.is_set():
                 key, text = others[0]
                 status, reason = json.loads(text)
-                with suppress(Exception):
-                    self._words.key_value_set(f"{_HEARD}{self.index}", "yes")
                 line = f"process {self.index} ends, for process {key.rpartition('/')[2]} did: "
                 print(f"{line}{reason}", file=sys.stderr, flush=True)
+                with suppress(Exception):
+                    self._go()
                 # The main thread may wait for the other one in native code.
                 os._exit(status)
 

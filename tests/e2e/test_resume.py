@@ -1,6 +1,5 @@
 """Runs that are killed or interrupted end where the undisturbed run ends, to the bit."""
 
-import functools
 import signal
 import time
 from collections.abc import Callable
@@ -9,32 +8,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from small_runs import final_state, reported
 
-from bert_jax.model.heads import BertForPreTraining
-from bert_jax.model.sizes import BertConfig
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.metrics import read_metrics
-from bert_jax.training.optimizer import make_optimizer
-from bert_jax.training.run_folder import RunFolder
-from bert_jax.training.steps import TrainState, init_state
-from bert_jax.training.throughput import CLOCK_FIGURES
-
-
-def final_state(workdir: Path) -> TrainState:
-    config = RunFolder(workdir).read()["config"]
-    model = BertForPreTraining(
-        BertConfig(vocab_size=config["tokenizer"]["vocab_size"], **config["model"])
-    )
-    optimizer = make_optimizer(**config["optimizer"])
-    init = functools.partial(init_state, model, optimizer, jax.random.key(0))
-    state, _, _ = Checkpoints(workdir / "checkpoints").restore(jax.eval_shape(init))
-    return state
-
-
-def reported(workdir: Path) -> list[dict]:
-    """Every row but for the clock's figures."""
-    rows = read_metrics(workdir / "metrics.jsonl")
-    return [{k: v for k, v in row.items() if k not in CLOCK_FIGURES} for row in rows]
 
 
 def assert_same_run(disturbed: Path, straight: Path) -> None:
