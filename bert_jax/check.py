@@ -195,6 +195,8 @@ def _show_run(
     at_once = min(stage.micro_batch_size or num_rows, num_rows)
     batch = batches.batch(stage.first_step, slice(at_once))
     memory = step_memory(parts.model, parts.optimizer, batch)
+    if at_once < num_rows:  # those of the rows at hand, and their sum
+        memory = memory._replace(gradients=2 * memory.gradients)
     if parts.parallelism.shard_optimizer:
         memory = memory._replace(optimizer=-(-memory.optimizer // jax.device_count()))
     sentences = batches.corpus.sentences
@@ -226,7 +228,8 @@ def _show_run(
             "add text"
         )
     for count, item in zip(epochs, mixture(parts.text.source), strict=True):
-        if not _EPOCHS[0] <= count <= _EPOCHS[1]:
+        too_few = count < _EPOCHS[0] and stage.of == 1  # phases go on through the text
+        if too_few or count > _EPOCHS[1]:
             outcome = "the model sees a part of the text only" if count < 1 else "more may overfit"
             console.warn(
                 f"the run makes {figure(count)} epochs of {item.source}, BERT's paper about 40; "

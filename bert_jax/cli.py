@@ -1,12 +1,9 @@
 """What all commands share: how they report errors, and their common flags.
 
-Status 0 is success, or saved before the machine is taken away (SIGTERM); 2 is the
-user's to fix; 130 is Ctrl-C; 1 is a machine that failed or a defect of this program,
-after which the same command may go on. A traceback is shown only with `--debug`.
+Exit statuses are those of `errors`. A traceback is shown only with `--debug`.
 """
 
 import argparse
-import errno
 import io
 import logging
 import os
@@ -16,11 +13,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from bert_jax.errors import MachineError, Terminated, UserError
-from bert_jax.training.stopping import INTERRUPTED
-
-# The last is what NumPy says of a file that it could write only a part of.
-_NO_SPACE = ("no space left on device", "disk quota exceeded", " requested and ")
+from bert_jax.errors import UserError, explain
 
 
 class Parser(argparse.ArgumentParser):
@@ -59,7 +52,7 @@ def run(main: Callable[[list[str]], None]) -> NoReturn:
     except (Exception, KeyboardInterrupt) as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        status, line = _explain(error)
+        status, line = explain(error)
         print(line, file=sys.stderr)
         _leave(status)
     sys.exit(0)
@@ -84,22 +77,3 @@ def _ignore_interrupts(lost: Any) -> None:
     """Silent about a Ctrl-C that came during a callback of JAX's and cannot be raised there."""
     if lost.exc_type is not KeyboardInterrupt:
         sys.__unraisablehook__(lost)
-
-
-def _explain(error: BaseException) -> tuple[int, str]:
-    """Exit status and message of an exception."""
-    if isinstance(error, KeyboardInterrupt):
-        status = 0 if isinstance(error, Terminated) else INTERRUPTED
-        return status, str(error) or "interrupted; the same command goes on from there"
-    text = " ".join(str(error).split())
-    if isinstance(error, UserError | MachineError):
-        return 2 if isinstance(error, UserError) else 1, f"error: {text}"
-    no_space = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if no_space or any(phrase in text.lower() for phrase in _NO_SPACE):
-        return 2, (
-            "error: the disk is full; free some space and run the same command again, "
-            f"what was saved before is whole ({text[:200]})"
-        )
-    if isinstance(error, OSError) and error.filename is not None:
-        return 2, f"error: {error.strerror}: {error.filename}"
-    return 1, f"error: {type(error).__name__}: {text[:300]}; run again with --debug for details"

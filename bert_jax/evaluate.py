@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> None:
     corpus = Corpus(corpus_of(run, text, console), bert.tokenizer)
     stage = stage_at(Recipe(**config).stages, run.saved_step or 0)
     pairs = dataclasses.replace(Pairs(**config["pairs"]), seq_len=stage.seq_len)
-    batches = held_out_batches(corpus, bert.tokenizer, pairs=pairs, batch_size=stage.batch_size)
+    batches = held_out_batches(corpus, bert.tokenizer, pairs=pairs, stage=stage)
     if batches is None:
         raise UserError(
             f"the corpus of {run.path} has too few documents to hold one out; nothing to evaluate"

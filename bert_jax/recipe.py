@@ -190,6 +190,11 @@ def build(recipe: Recipe, run: RunFolder, console: Console) -> Parts:
                 f"pairs.seq_len {stage.seq_len} is more than model.max_positions "
                 f"{model.config.max_positions}; shorten the one or raise the other"
             )
+    if recipe.phases and len(stages) < len(recipe.phases):
+        console.warn(
+            f"the run ends at total_steps={recipe.total_steps:,}, in phase {len(stages)} of "
+            f"{len(recipe.phases)}"
+        )
     if pairs.nsp and model.config.num_segments < 2:
         raise UserError("pairs have two segments: set model.num_segments=2 or pairs.nsp=False")
     return Parts(text, corpus, stages, pairs, masking, optimizer, parallelism, vocabulary, model)

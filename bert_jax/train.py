@@ -33,7 +33,7 @@ from bert_jax.training.checkpoint import Checkpoints, set_damaged_aside
 from bert_jax.training.curves import draw_curves
 from bert_jax.training.evaluation import describe, evaluate, held_out_batches
 from bert_jax.training.examples import show_examples
-from bert_jax.training.loop import Loop, Progress, Rhythm, Work
+from bert_jax.training.loop import Loop, Progress, Settings, Work
 from bert_jax.training.metrics import MetricsLog, read_metrics
 from bert_jax.training.parallel import (
     all_devices,
@@ -86,6 +86,7 @@ def train(
     # Build what needs no text; then text to tokens, once.
     asked = {"config": dataclasses.asdict(recipe), "versions": versions()}
     processes.compare("config", asked, differences)
+    processes.check_shared(run.path)
     parts = build(recipe, run, console)
     with processes.first_goes_first("text"):
         tokenizer, corpus = prepare_text(recipe, parts, run, console)
@@ -98,13 +99,13 @@ def train(
     )
     like = jax.eval_shape(init)
     with processes.first_goes_first("checkpoints"):
-        damage = set_damaged_aside(run.checkpoints)
+        damage = set_damaged_aside(run.checkpoints) if processes.is_first else []
     checkpoints = Checkpoints(run.checkpoints, processes=processes)
     if checkpoints.latest_step is None:
         state, progress = init(), Progress()
     else:
-        state, saved, unreadable = checkpoints.restore(like)
-        progress, damage = Progress(**saved), damage + unreadable
+        state, saved = checkpoints.restore(like)
+        progress = Progress(**saved)
     start = int(state.step)
     processes.compare("checkpoint", {"step": start}, differences)
     state = place(state, devices, parts.parallelism)
@@ -127,20 +128,22 @@ def train(
                 metrics.event(start, "older_checkpoint", damage=line)
         watchdog = Watchdog(seconds=options.step_timeout, on_hang=processes.abandon)
         stack.enter_context(watchdog)
-        profile = stack.enter_context(closing(Profile(run.path, steps=options.profile)))
+        profile = stack.enter_context(
+            closing(Profile(run.path, steps=options.profile if processes.is_first else 0))
+        )
         bar = stack.enter_context(
             console.bar("training", total=recipe.total_steps, initial=start, unit="step")
         )
         loop = Loop(
             folder=run.path,
-            rhythm=Rhythm(
-                recipe.log_every_steps,
-                recipe.eval_every_steps,
-                recipe.checkpoint_every_steps,
-                recipe.total_steps,
-                3600 * recipe.budget_hours,
-                recipe.skip_nonfinite,
-                options.step_timeout,
+            settings=Settings(
+                log_every_steps=recipe.log_every_steps,
+                eval_every_steps=recipe.eval_every_steps,
+                checkpoint_every_steps=recipe.checkpoint_every_steps,
+                total_steps=recipe.total_steps,
+                budget_seconds=3600 * recipe.budget_hours,
+                skip_nonfinite=recipe.skip_nonfinite,
+                step_timeout=options.step_timeout,
             ),
             progress=progress,
             like=like,
@@ -176,11 +179,11 @@ def train(
             )
             stopping.deferred = True
             state = loop.run(state, work, bar)
+    console.table("wall time", pace.summary())
     if loop.is_stopped and int(state.step) < recipe.total_steps:
         return stopping.explain(int(state.step))  # at once: the machine may be about to go
     if processes.is_first:
         draw_curves(run.path)
-        console.table("wall time", pace.summary())
         _show_result(console, run, parts, state, (tokenizer, corpus))
     return None
 
@@ -195,13 +198,7 @@ def _work(parts: Parts, stage: Stage, batches: Batches, state: TrainState) -> Wo
         rate_of(stage),
         micro_batch_size=stage.micro_batch_size,
     )
-    held_out = held_out_batches(
-        batches.corpus,
-        batches.tokenizer,
-        pairs=batches.pairs,
-        # Without gradients, but no more rows at once than memory is known to do for.
-        batch_size=min(stage.micro_batch_size * len(devices) or stage.batch_size, stage.batch_size),
-    )
+    held_out = held_out_batches(batches.corpus, batches.tokenizer, pairs=batches.pairs, stage=stage)
     evaluation = None
     if held_out:
         eval_step = parallel_eval_step(make_eval_step(parts.model), devices)

@@ -35,8 +35,6 @@ FLOORS: list[list[str]] = [
         "training.phases",
         "training.spikes",
         "training.throughput",
-        "training.watchdog",
-        "training.stopping",
     ],
     # 1: the model
     ["model"],
@@ -46,7 +44,10 @@ FLOORS: list[list[str]] = [
     [
         "data",
         "interop",
+        "training.stopping",
+        "training.watchdog",
         "training.parallel",
+        "training.rendezvous",
         "training.processes",
         "training.checkpoint",
         "training.profiling",

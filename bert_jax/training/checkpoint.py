@@ -10,8 +10,6 @@ import errno
 import json
 import shutil
 import zlib
-from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -124,29 +122,24 @@ class Checkpoints:
         }
         write_file(folder / _CHECKSUMS, json.dumps(sums))
 
-    def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any], list[str]]:
-        """The newest state that can be read, whatever devices it was saved from.
+    def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """The newest state, in NumPy arrays, whatever devices it was saved from, and its progress.
 
         Args:
           like: a state of the same shapes (`jax.eval_shape` gives one).
 
-        Returns:
-          The state, in NumPy arrays; its progress; and a line for each newer checkpoint
-          that could not be read and was renamed.
-
         Raises:
-          UserError: there is none that can be read.
+          UserError: it cannot be read.
         """
-        restored, step, damage = self._restore(
-            None,
+        step = self._newest()
+        restored = self._restore(
+            step,
             params=ocp.args.StandardRestore(_empty(like.params)),
             opt_state=ocp.args.StandardRestore(_empty(like.opt_state)),
             progress=ocp.args.JsonRestore(),
         )
-        lines = [_set_aside(self.folder / str(other), text) for other, text in damage.items()]
-        self._manager.reload()
         state = TrainState(jnp.int32(step), restored["params"], restored["opt_state"])
-        return state, restored["progress"], lines
+        return state, restored["progress"]
 
     def restore_params(self, like: PyTree) -> tuple[PyTree, list[str]]:
         """The newest parameters that are whole, and a line for each newer one that is not.
@@ -154,37 +147,36 @@ class Checkpoints:
         Raises:
           UserError: nothing was saved yet, or none can be read.
         """
-        restored, step, damage = self._restore(
-            lambda step: _damage(self.folder / str(step), "params"),
-            params=ocp.args.StandardRestore(_empty(like)),
-        )
-        lines = [
-            f"{self.folder / str(other)} is damaged ({text}); this is step {step}"
-            for other, text in damage.items()
-        ]
-        return restored["params"], lines
-
-    def _restore(
-        self, check: Callable[[int], str | None] | None, **items: ocp.args.CheckpointArgs
-    ) -> tuple[Any, int, dict[int, str]]:
-        """Some items of the newest checkpoint that can be read, its step, and what others have."""
         damage: dict[int, str] = {}
-        for step in self._steps():
-            if check and (found := check(step)):
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            if found := _damage(self.folder / str(step), "params"):
                 damage[step] = found
                 continue
-            try:
-                restored = self._manager.restore(step, args=ocp.args.Composite(**items))
-            except Exception as error:  # whatever orbax or TensorStore make of a damaged file
-                damage[step] = type(error).__name__
-            else:
-                return restored, step, damage
-        if not damage:
-            raise UserError(f"{self.folder} holds no checkpoint yet")
+            restored = self._restore(step, params=ocp.args.StandardRestore(_empty(like)))
+            lines = [
+                f"{self.folder / str(other)} is damaged ({text}); this is step {step}"
+                for other, text in damage.items()
+            ]
+            return restored["params"], lines
+        self._newest()
         raise _refusal(self.folder, damage)
 
-    def _steps(self) -> list[int]:
-        return sorted(self._manager.all_steps(), reverse=True)
+    def _newest(self) -> int:
+        if self.latest_step is None:
+            raise UserError(f"{self.folder} holds no checkpoint yet")
+        return self.latest_step
+
+    def _restore(self, step: int, **items: ocp.args.CheckpointArgs) -> Any:
+        """Some items of a checkpoint whose files are as they were written."""
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
+        except (ValueError, TypeError, KeyError, FileNotFoundError) as error:
+            text = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"{self.folder / str(step)} is not what this program writes for such a model "
+                f"({type(error).__name__}: {text}); go on with the version that wrote it, or "
+                "choose another --workdir"
+            ) from error
 
     def wait(self) -> None:
         """Returns when everything saved is on disk; raises if it could not be written."""
@@ -198,6 +190,8 @@ class Checkpoints:
 def set_damaged_aside(folder: Path) -> list[str]:
     """Renames the newest checkpoints if their files are not what was written.
 
+    Of several processes only the first may call it, before the others look.
+
     Returns:
       What was found, a line each, for the person.
 
@@ -207,7 +201,11 @@ def set_damaged_aside(folder: Path) -> list[str]:
     damage: dict[int, str] = {}
     steps = [int(entry.name) for entry in folder.glob("*") if entry.name.isdigit()]
     for step in sorted(steps, reverse=True):
-        if not (found := _damage(folder / str(step))):
+        checkpoint = folder / str(step)
+        found = _damage(checkpoint)
+        if not found and not (checkpoint / _CHECKSUMS).exists():
+            found = f"{_CHECKSUMS} is missing"
+        if not found:
             return [_set_aside(folder / str(other), text) for other, text in damage.items()]
         damage[step] = found
     if damage:
@@ -219,7 +217,7 @@ def _damage(checkpoint: Path, item: str = "") -> str | None:
     """What is wrong with the files of a checkpoint, None if nothing is known to be."""
     try:
         sums = json.loads((checkpoint / _CHECKSUMS).read_text())
-    except FileNotFoundError:  # written by an older version; reading will show
+    except FileNotFoundError:  # written by an older version, or lost
         return None
     except ValueError:
         return f"{_CHECKSUMS} is not as it was written"
@@ -228,16 +226,17 @@ def _damage(checkpoint: Path, item: str = "") -> str | None:
             try:
                 if _checksum(checkpoint / name) != checksum:
                     return f"{name} is not as it was written"
-            except FileNotFoundError:
-                return f"{name} is missing"
+            except PermissionError:
+                raise
+            except OSError as error:  # missing, or a disk that fails
+                return f"{name}: {error.strerror}"
     return None
 
 
 def _set_aside(checkpoint: Path, damage: str) -> str:
     aside = checkpoint.with_name(checkpoint.name + _DAMAGED)
-    shutil.rmtree(aside, ignore_errors=True)
-    with suppress(FileNotFoundError):  # another process has
-        checkpoint.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)  # of an earlier time
+    checkpoint.rename(aside)
     return f"{checkpoint} is damaged ({damage}), renamed to {aside.name}"
 
 

@@ -14,7 +14,8 @@ from bert_jax.data.pairs import Pairs
 from bert_jax.data.pipeline import make_dataset
 from bert_jax.tokenizers import Tokenizer
 from bert_jax.training.metrics import Window, held_out_metrics
-from bert_jax.training.parallel import local_rows, round_up_to_devices, shard_batch
+from bert_jax.training.parallel import local_rows, rows_at_once, shard_batch
+from bert_jax.training.phases import Stage
 
 # The same masks in every evaluation of every run that cuts a corpus into the same pairs,
 # whatever its masking recipe, so that figures can be compared: 15 % of the tokens, one by one.
@@ -23,9 +24,12 @@ _MASKING = Masking(rate=0.15)
 
 
 def held_out_batches(
-    corpus: Corpus, tokenizer: Tokenizer, *, pairs: Pairs, batch_size: int
+    corpus: Corpus, tokenizer: Tokenizer, *, pairs: Pairs, stage: Stage
 ) -> Batches | None:
-    """The batches of an evaluation, None where the corpus is too small to hold a document out."""
+    """The batches of an evaluation, None where the corpus is too small to hold a document out.
+
+    They are no larger than what devices take at once in training.
+    """
     if not len(corpus.held_out_documents):
         return None
     return Batches(
@@ -33,14 +37,18 @@ def held_out_batches(
         tokenizer,
         pairs=pairs,
         masking=_MASKING,
-        batch_size=round_up_to_devices(batch_size),
+        batch_size=rows_at_once(stage.batch_size, stage.micro_batch_size),
         seed=_SEED,
         documents=[corpus.held_out_documents],
     )
 
 
 def evaluate(
-    eval_step: Callable, params: PyTree, batches: Batches, devices: Sequence[jax.Device]
+    eval_step: Callable,
+    params: PyTree,
+    batches: Batches,
+    devices: Sequence[jax.Device],
+    on_batch: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """One pass over the held-out documents; see `held_out_metrics` for the figures."""
     rows = local_rows(batches.batch_size)
@@ -51,6 +59,7 @@ def evaluate(
     window = Window()
     for batch in make_dataset(build, 0, batches.num_batches_once):
         window.add(eval_step(params, shard_batch(batch, devices)))
+        on_batch()
     return held_out_metrics(window.totals())
 
 

@@ -7,7 +7,6 @@ vitals that every step gives all of them.
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +31,7 @@ from bert_jax.training.watchdog import Watchdog
 # Steps until the pace is steady enough for a forecast.
 _FORECAST_AFTER = 10
 
-# An evaluation or a save may take longer than a step without being stuck.
+# A save, which waits for the one before, may take longer than a step without being stuck.
 _SLOW = 4
 
 
@@ -53,8 +52,8 @@ class Progress:
     spikes: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-class Rhythm(NamedTuple):
-    """How often the loop does what, in steps, and when it ends.
+class Settings(NamedTuple):
+    """What the loop does when, in steps if nothing else is said.
 
     Attributes:
       total_steps: when it ends.
@@ -88,7 +87,7 @@ class Work(NamedTuple):
     first_step: int
     batches: Iterator[dict[str, np.ndarray]]
     last_step: int
-    evaluate: Callable[[Any], dict[str, float]] | None
+    evaluate: Callable[..., dict[str, float]] | None
     example: Callable[[int], dict[str, np.ndarray]]
 
 
@@ -98,7 +97,7 @@ class Loop:
 
     Attributes:
       folder: the run's.
-      rhythm: when to do what.
+      settings: when to do what.
       progress: where the run stands at the beginning.
       like: the shapes of a whole state.
       key: root key of the dropout stream.
@@ -115,7 +114,7 @@ class Loop:
     """
 
     folder: Path
-    rhythm: Rhythm
+    settings: Settings
     progress: Progress
     like: TrainState
     key: Key[Array, ""]
@@ -147,7 +146,7 @@ class Loop:
           UserError: the run diverged; what was saved before is whole.
           MachineError: the batches of this process ended early.
         """
-        rhythm = self.rhythm
+        settings = self.settings
         self._forecast_at = self._forecast_at or int(state.step) + _FORECAST_AFTER
         if int(state.step) == work.first_step:
             self._spikes = SpikeMonitor()  # the losses of other lengths and batches are others
@@ -174,25 +173,27 @@ class Loop:
             if self.processes.count == 1:  # nobody else need know it first
                 self._stop |= self.stopping.requested
             self._unseen = step, vitals
+            if step == work.last_step:  # the next step is another stage's
+                self._look(work)
             bar.update()
             if step == self._forecast_at:
                 self._forecast(step)
 
-            is_last = step == rhythm.total_steps or self._budget_spent
-            if step % rhythm.log_every_steps == 0 or is_last:
+            is_last = step == settings.total_steps or self._budget_spent
+            if step % settings.log_every_steps == 0 or is_last:
                 self._report(step, work, bar)
-            if work.evaluate and (step % rhythm.eval_every_steps == 0 or is_last):
-                with self.pace.spent("evaluation"), self._slowly("evaluation"):
-                    figures = work.evaluate(state.params)
+            if work.evaluate and (step % settings.eval_every_steps == 0 or is_last):
+                with self.pace.spent("evaluation"):
+                    figures = work.evaluate(state.params, on_batch=self._evaluating)
                 if self.metrics:
                     self.metrics.write(step, "held_out", figures)
                     draw_curves(self.folder)
-            if step % rhythm.checkpoint_every_steps == 0 or is_last or self._stop:
-                with self.pace.spent("checkpoint"), self._slowly("a save"):
+            if step % settings.checkpoint_every_steps == 0 or is_last or self._stop:
+                slowly = self.watchdog.allow(_SLOW * self.settings.step_timeout, "a save")
+                with self.pace.spent("checkpoint"), slowly:
                     self._save(state, work)
             if self._stop or is_last:
                 break
-        self._look(work)
         return state
 
     @property
@@ -205,12 +206,12 @@ class Loop:
         """Whether no more stages are to be run."""
         return self._stop or self._budget_spent
 
-    def _slowly(self, what: str) -> AbstractContextManager[None]:
-        return self.watchdog.allow(_SLOW * self.rhythm.step_timeout, what)
+    def _evaluating(self) -> None:
+        self.watchdog.beat("a batch of the evaluation")
 
     def _elapsed(self) -> float:
         """Share of the time budget spent."""
-        budget = self.rhythm.budget_seconds
+        budget = self.settings.budget_seconds
         return (time.monotonic() - self._began) / budget if budget else 0.0
 
     def _look(self, work: Work) -> None:
@@ -221,7 +222,7 @@ class Loop:
         vitals = jax.device_get(vitals)
         # The same in all processes, whichever was told, and by the first one's clock.
         self._stop |= bool(vitals.notes.stop)
-        self._budget_spent |= bool(self.rhythm.budget_seconds and vitals.notes.elapsed >= 1)
+        self._budget_spent |= bool(self.settings.budget_seconds and vitals.notes.elapsed >= 1)
         if not vitals.is_finite:
             self._skip(step, float(vitals.loss), work)
         elif spike := self._spikes.observe(step, float(vitals.loss)):
@@ -235,8 +236,9 @@ class Loop:
             path.parent.mkdir(exist_ok=True)
             np.savez(path, **work.example(step - 1))  # type: ignore[arg-type] # no "allow_pickle" there
             self._event(step, "skipped_update", loss=str(loss), batch=str(path))
+        self.processes.gather(f"the batch of step {step}")  # before one of them ends the others
         what = f"the loss or the gradient of step {step:,} is not finite (loss {loss})"
-        if self._skipped > self.rhythm.skip_nonfinite:
+        if self._skipped > self.settings.skip_nonfinite:
             last = self.checkpoints.latest_step
             kept = "nothing was saved yet" if last is None else f"step {last} is the last one saved"
             raise UserError(
@@ -245,7 +247,7 @@ class Loop:
                 "such updates out by skip_nonfinite"
             )
         self.console.warn(
-            f"{what}; its update was left out, {self._skipped} of {self.rhythm.skip_nonfinite} "
+            f"{what}; its update was left out, {self._skipped} of {self.settings.skip_nonfinite} "
             f"that may be; its batch is in {path}"
         )
 
@@ -254,9 +256,9 @@ class Loop:
             self.metrics.event(step, name, **facts)
 
     def _forecast(self, step: int) -> None:
-        seconds = self.pace.seconds_per_step() * (self.rhythm.total_steps - step)
-        if self.rhythm.budget_seconds:
-            seconds = min(seconds, self.rhythm.budget_seconds * (1 - self._elapsed()))
+        seconds = self.pace.seconds_per_step() * (self.settings.total_steps - step)
+        if self.settings.budget_seconds:
+            seconds = min(seconds, self.settings.budget_seconds * (1 - self._elapsed()))
         self.console.say(f"expected time: {duration(seconds)}, and that of the evaluations")
 
     def _report(self, step: int, work: Work, bar: Any) -> None:
@@ -270,7 +272,7 @@ class Loop:
             self.metrics.write(step, "train", figures)
         bar.set_postfix_str(brief(figures))
         if self.console.quiet:
-            total = self.rhythm.total_steps
+            total = self.settings.total_steps
             self.console.say(f"step {step:,} of {total:,}: {brief(figures)}")
 
     def _save(self, state: TrainState, work: Work) -> None:

@@ -12,7 +12,7 @@ Arrays are those of this process: [its devices …] where there is a device axis
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Literal
 
 import jax
@@ -29,12 +29,12 @@ Devices = Sequence[jax.Device]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Parallelism:
-    """How the work of an update is spread. None of it changes what is computed but for rounding.
+    """How the work of an update is spread over devices and time.
 
     Attributes:
       micro_batch_size: the most rows that a device takes at a time, 0 for all of its rows;
-        fewer need less memory. With the same one, dropout too is the same on any
-        number of devices.
+        fewer need less memory. Rows that are taken together draw dropout together: where all
+        devices have at least so many, it is the same on any number of them.
       shard_optimizer: spreads the moments over the devices, see above.
       reduce_dtype: of gradients on their way between devices; bfloat16 halves the bytes and
         keeps 8 bits of each device's share.
@@ -195,12 +195,7 @@ def whole(
     """
     if not parallelism.shard_optimizer:
         return state
-    gather = jax.pmap(
-        lambda leaf: jax.lax.all_gather(leaf, _AXIS),
-        axis_name=_AXIS,
-        out_axes=None,
-        devices=devices,
-    )
+    gather = _gather(tuple(devices))
 
     def join(leaf: jax.Array, shape: jax.ShapeDtypeStruct) -> jax.Array | np.ndarray:
         # One after the other, so that a device never holds more than one of them whole.
@@ -209,6 +204,16 @@ def whole(
 
     opt_state = jax.tree.map(join, state.opt_state, like.opt_state)
     return TrainState(state.step, state.params, opt_state)
+
+
+@cache  # or every save would compile it anew
+def _gather(devices: tuple[jax.Device, ...]) -> Callable[[jax.Array], jax.Array]:
+    return jax.pmap(
+        lambda leaf: jax.lax.all_gather(leaf, _AXIS),
+        axis_name=_AXIS,
+        out_axes=None,
+        devices=devices,
+    )
 
 
 def bytes_per_device(tree: PyTree) -> int:
@@ -251,6 +256,11 @@ def local_rows(batch_size: int, micro_batch_size: int = 0) -> slice:
     Raises:
       UserError: the batch cannot be shared out evenly.
     """
+    if jax.device_count() != jax.process_count() * jax.local_device_count():
+        raise UserError(
+            f"this process has {jax.local_device_count()} of {jax.device_count()} devices, others "
+            f"have more or fewer; give each of the {jax.process_count()} processes as many"
+        )
     rows_per_device, left = divmod(batch_size, jax.device_count())
     if left:
         raise UserError(
@@ -267,9 +277,11 @@ def local_rows(batch_size: int, micro_batch_size: int = 0) -> slice:
     return slice(jax.process_index() * rows, (jax.process_index() + 1) * rows)
 
 
-def round_up_to_devices(batch_size: int) -> int:
-    """The next batch size that can be shared out evenly."""
-    return -(-batch_size // jax.device_count()) * jax.device_count()
+def rows_at_once(batch_size: int, micro_batch_size: int) -> int:
+    """Rows that all devices together take at a time, at least one each."""
+    num_devices = jax.device_count()
+    rows_per_device = -(-batch_size // num_devices)
+    return num_devices * min(micro_batch_size or rows_per_device, rows_per_device)
 
 
 def describe_devices() -> str:

@@ -5,9 +5,7 @@ import signal
 import sys
 from types import FrameType
 
-from bert_jax.errors import Terminated
-
-INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
+from bert_jax.errors import INTERRUPTED, Terminated
 
 
 class Stopping:

@@ -79,7 +79,10 @@ class Watchdog:
                 self._changed.wait(left)
             else:
                 return
-            message = f"no progress for {self._limit:g} s; last: {self._last}"
+            message = (
+                f"no progress for {self._limit:g} s, last: {self._last}; if it is slow and not "
+                "stuck, raise --step-timeout"
+            )
         print(f"{message}; stacks of all threads follow", file=sys.stderr, flush=True)
         faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
         self._on_hang(message)

@@ -48,9 +48,11 @@ def test_a_phase_may_be_added_but_the_past_not_changed(trained: Path, shell, tex
     refused = shell.run(shell.train_command(text, trained, other), status=2)
     assert "belongs to a run with another config (phases: [] -> [{'steps': 60" in refused
     more = "--config.phases=[{'steps': 60}, {'steps': 10, 'seq_len': 16}]"
-    printed = shell.run(shell.command("check", *shell.train_command(text, trained, more)[3:]))
+    longer = "--config.total_steps=70"
+    command = shell.train_command(text, trained, more, longer)
+    printed = shell.run(shell.command("check", *command[3:]))
     assert "changed since the run began: phases: " in printed
-    assert "phase 1 of 1" not in printed
+    assert "phase 2 of 2" in printed
 
 
 def test_a_budget_of_time_ends_the_run_and_its_schedule(shell, text: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -36,8 +36,7 @@ def test_what_was_saved_on_four_devices_comes_back_to_the_bit(tmp_path: Path) ->
     state = replicate(make_state(7), jax.devices())
     checkpoints.save(state, {"window": {"mlm_loss": [0.1 + 0.2, 3.0]}})
     checkpoints.close()
-    restored, progress, damage = Checkpoints(tmp_path).restore(jax.eval_shape(INIT))
-    assert damage == []
+    restored, progress = Checkpoints(tmp_path).restore(jax.eval_shape(INIT))
     assert_equal(restored, make_state(7))
     assert progress == {"window": {"mlm_loss": [0.1 + 0.2, 3.0]}}
 
@@ -105,26 +104,30 @@ def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(
     assert re.search(rf"/2 is damaged \({item}/.*\), renamed to 2\.damaged", line), line
     assert (tmp_path / "2.damaged").is_dir()
     checkpoints = Checkpoints(tmp_path)
-    state, progress, more = checkpoints.restore(jax.eval_shape(INIT))
+    state, progress = checkpoints.restore(jax.eval_shape(INIT))
     assert_equal(state, make_state(1))
-    assert (progress, more) == ({"step": 1}, [])
+    assert progress == {"step": 1}
     checkpoints.save(make_state(2), {"step": 2})  # its place is free again
     checkpoints.close()
     assert set_damaged_aside(tmp_path) == []
     assert Checkpoints(tmp_path).restore(jax.eval_shape(INIT))[1] == {"step": 2}
 
 
-def test_what_cannot_be_read_is_set_aside_without_checksums_too(tmp_path: Path) -> None:
+def test_a_checkpoint_without_checksums_is_damaged(tmp_path: Path) -> None:
     save_two(tmp_path)
-    (tmp_path / "2" / "checksums.json").unlink()  # as of older versions
-    for path in (tmp_path / "2" / "params").rglob("*"):
-        if path.is_file():
-            path.write_bytes(b"")
+    (tmp_path / "2" / "checksums.json").unlink()
+    (line,) = set_damaged_aside(tmp_path)
+    assert "checksums.json is missing" in line
+    assert Checkpoints(tmp_path).latest_step == 1
+
+
+def test_a_whole_checkpoint_that_does_not_fit_is_left_alone(tmp_path: Path) -> None:
+    save_two(tmp_path)
+    like = jax.eval_shape(INIT)
+    other = like.replace(opt_state=(*like.opt_state, {"more": like.step}))
+    with pytest.raises(UserError, match=r"/2 is not what this program writes for such a model \("):
+        Checkpoints(tmp_path).restore(other)
     assert set_damaged_aside(tmp_path) == []
-    state, _, (line,) = Checkpoints(tmp_path).restore(jax.eval_shape(INIT))
-    assert "/2 is damaged (" in line
-    assert_equal(state, make_state(1))
-    assert (tmp_path / "2.damaged").is_dir()
 
 
 def test_readers_pass_a_damaged_one_over_and_leave_it(tmp_path: Path) -> None:

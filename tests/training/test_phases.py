@@ -62,6 +62,7 @@ def test_without_phases_a_run_is_one_stage_of_its_own_values() -> None:
         first_example=0,
         seq_len=128,
         batch_size=256,
+        micro_batch_size=0,
         moments="keep",
         schedule_origin=0,
         schedule_steps=1_000,
@@ -172,3 +173,16 @@ def test_impossible_phases_are_named(phases: list[dict[str, Any]], complaint: st
     with pytest.raises(UserError, match=complaint) as caught:
         make(phases, total_steps=10)
     assert "\n" not in str(caught.value)
+
+
+def test_rows_at_a_time_are_the_phases_own_or_the_runs() -> None:
+    phases = [{"steps": 4, "micro_batch_size": 64}, {"steps": 4}]
+    stages = make_stages(
+        phases,
+        total_steps=8,
+        batch_size=256,
+        micro_batch_size=16,
+        seq_len=128,
+        schedule={"peak_learning_rate": 1e-4, "warmup_steps": 2},
+    )
+    assert [stage.micro_batch_size for stage in stages] == [64, 16]

@@ -9,11 +9,13 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from bert_jax.errors import Terminated, UserError
-from bert_jax.training.processes import Place, Processes, find_place, meet
+from bert_jax.training.processes import Processes
+from bert_jax.training.rendezvous import Place, find_place, meet
 from bert_jax.training.stopping import Stopping
 
 SLURM = {
@@ -78,6 +80,7 @@ def test_wrong_variables_are_named(changes: dict, message: str) -> None:
         ({"SLURM_STEP_NODELIST": "a1,b[2-3]"}, "a1", [1]),
         ({"SLURM_STEP_NODELIST": "rack-2-n[3,5]"}, "rack-2-n3", [1]),
         ({"SLURM_STEP_NODELIST": "login"}, "login", [1]),
+        ({"SLURM_STEP_TASKS_PER_NODE": "2,1"}, "gpu07", [1]),
     ],
 )
 def test_slurm_says_the_place(changes: dict, host: str, ids: list[int] | None) -> None:
@@ -161,6 +164,8 @@ def test_one_alone_agrees_with_itself() -> None:
     with alone.first_goes_first("anything"):
         pass
     alone.compare("config", {"a": 1}, lambda *_: ["never asked"])
+    alone.gather("here")
+    alone.check_shared(Path("/nowhere"))
     alone.tell(1, "to nobody")
     assert alone.is_first
 
