@@ -112,20 +112,23 @@ class Processes:
                     "wrote there; name a folder that all processes share"
                 )
             time.sleep(_POLL_SECONDS)
-            list(folder.iterdir())  # makes network file systems look again
+            with suppress(FileNotFoundError):
+                list(folder.iterdir())  # makes network file systems look again
         self.gather("folder")
         if token:
             token.unlink()
 
     def _wait_for(self, key: str) -> str:
         """What another process says, whenever that is; a signal is heard meanwhile."""
+        pause = _POLL_SECONDS / 20
         while True:
             try:
                 return self._words.key_value_try_get(key)
             except jax.errors.JaxRuntimeError as error:
                 if "NOT_FOUND" not in str(error):
                     raise
-            time.sleep(_POLL_SECONDS / 5)
+            time.sleep(pause)
+            pause = min(2 * pause, _POLL_SECONDS)  # there may be thousands who ask
 
     def tell(self, status: int, text: str) -> None:
         """Tells the others that this process ends, and waits until they have heard it."""
