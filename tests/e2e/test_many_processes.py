@@ -101,8 +101,8 @@ def test_a_run_goes_from_topology_to_topology(*, sharded: bool, text: Path, tmp_
     rows = zip(reported(moved), reported(straight), strict=True)
     far = {a["step"]: abs(a["mlm_loss"] - b["mlm_loss"]) for a, b in rows if a["split"] == "train"}
     print(f"changed after {steps}: {difference}", {step: far[step] for step in range(10, 101, 10)})
-    assert difference.loss <= 5 * MAX_LOSS  # of five times as many updates
-    assert difference.parameter <= 5 * MAX_PARAMETER
+    assert difference.loss <= MAX_LOSS
+    assert difference.parameter <= MAX_PARAMETER
 
 
 def test_a_process_with_another_config_is_named(text: Path, tmp_path: Path) -> None:
