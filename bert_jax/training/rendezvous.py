@@ -119,18 +119,19 @@ def _receive(place: Place, timeout: float) -> None:
             server.settimeout(max(0.01, end - time.monotonic()))
             try:
                 caller, _ = server.accept()
-                caller.settimeout(5)
-                index, count = map(int, json.loads(caller.makefile().readline()))
             except TimeoutError:
-                if time.monotonic() < end:
-                    continue  # a caller that says nothing is no process of ours
                 absent = sorted(set(range(1, place.num_processes)).difference(arrived))
                 complaint = (
                     f"of {place.num_processes} processes, {_listed(absent)} did not come within "
                     f"{timeout:.0f} s; is every one started, and can it reach {place.address}?"
                 )
                 break
-            except (ValueError, TypeError, OSError):
+            try:
+                caller.settimeout(5)
+                with caller.makefile() as words:
+                    index, count = map(int, json.loads(words.readline()))
+            except (ValueError, TypeError, OSError):  # no process of ours
+                caller.close()
                 continue
             if count != place.num_processes:
                 complaint = (
