@@ -11,7 +11,7 @@ JAX_PROCESS_ID. The output of process 0 is shown, that of the others goes to fil
 is named. SIGTERM and Ctrl-C are passed on to all. The status is that of the first process to fail.
 
   --devices K      K CPU devices in each process
-  --grace SECONDS  kills what is left so long after the first failure (60)
+  --grace SECONDS  kills what is left so long after the first failure (90)
   --dry-run        prints the commands and runs nothing
 
 example:
@@ -36,7 +36,7 @@ quoted() {
 
 whole() { [[ $1 =~ ^[1-9][0-9]*$ ]]; }
 
-processes='' devices='' grace=60 dry_run=false
+processes='' devices='' grace=90 dry_run=false
 while (($#)); do
     case $1 in
         --help | -h) usage; exit ;;
@@ -126,7 +126,8 @@ while ((${#pids[@]})); do
             status=$ended deadline=$((SECONDS + grace))
         fi
     done
-    # The others learn of a failure through JAX and end on their own; this is for one that does not.
+    # The others learn of a failure through JAX and end on their own, within a minute even when one
+    # was killed (45 s without a heartbeat, 10 s to tell the others); this is for one that does not.
     if [[ -n $deadline ]] && ((SECONDS >= deadline && ${#pids[@]})); then
         echo "killing what is left $grace s after the first failure: ${!pids[*]}" >&2
         for i in "${!pids[@]}"; do

@@ -116,9 +116,9 @@ ready() {
 }
 
 worker=bert_jax/launch/tpu_worker.sh
-install() {
+install() {  # without the modules of an earlier commit, which could still be imported
     call gcloud compute tpus tpu-vm scp --quiet "$archive" "$name:" "${where[@]}" --worker=all &&
-        on all "mkdir -p bert_jax && tar -xzf bert_jax.tar.gz -C bert_jax && $worker install${bucket:+ ${bucket@Q}}"
+        on all "mkdir -p bert_jax && rm -rf bert_jax/bert_jax && tar -xzf bert_jax.tar.gz -C bert_jax && $worker install${bucket:+ ${bucket@Q}}"
 }
 start() { on all "$worker start $(quoted "$@")"; }
 # A line for each worker: "program" and its status, or running, gone or none.
@@ -139,7 +139,7 @@ fi
 
 # Watches until the program has ended on all workers; `outcome`: over, failed, 2 or lost.
 watch() {
-    local words seen=false
+    local words now=unknown seen=false
     while sleep "$poll"; do
         if ! words=$(probe 2>"$logs/gcloud.txt" | grep '^program '); then
             [[ $(state vm state) == @(READY|unknown) ]] && continue  # the connection's fault, then
@@ -160,9 +160,9 @@ watch() {
             *) outcome=over; break ;;
         esac
     done
-    # Or did it end because the machine is about to be taken away?
-    sleep "$poll"
-    [[ $(state vm state) == READY ]] || outcome=lost
+    # Or did it end because the machine is about to be taken away? Asked until there is an answer.
+    while [[ $now == unknown ]]; do sleep "$poll"; now=$(state vm state); done
+    [[ $now == READY ]] || outcome=lost
 }
 fetch() {
     local i

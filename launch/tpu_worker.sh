@@ -8,7 +8,8 @@ usage: launch/tpu_worker.sh [--dry-run] install [BUCKET] | start COMMAND... | st
 
 Run by launch/tpu_pod.sh on the workers of a Cloud TPU pod slice.
 
-install  Python and this package with JAX for TPUs; mounts the Cloud Storage bucket at /mnt/bert_jax
+install  Python and this package with JAX for TPUs; mounts the Cloud Storage bucket at /mnt/bert_jax;
+         the log of an earlier run becomes ~/bert_jax_run/log.1
 start    COMMAND, so that it outlives the connection; its output goes to ~/bert_jax_run/log
 status   prints "program" and its exit status, or running, gone (without a status) or none
 stop     SIGTERM to the program
@@ -48,9 +49,16 @@ venv=$PWD/.venv
 gcsfuse=https://github.com/GoogleCloudPlatform/gcsfuse/releases/download/v3.8.4/gcsfuse_3.8.4_amd64.deb
 
 alive() { [[ -s $run/pid ]] && kill -0 "$(<"$run/pid")" 2>/dev/null; }
+# The status has the number of its program in its name: what is left of one that was killed may
+# write its own when the next one runs already.
+ended() { [[ -s $run/pid && -s $run/status.$(<"$run/pid") ]]; }
 
 case ${1-}:$# in
     install:1 | install:2)
+        # The new starts of one run share a log, of which launch/tpu_pod.sh shows what is new.
+        if $dry_run || [[ -e $run/log ]]; then
+            call mv "$run/log" "$run/log.1"
+        fi
         # Python by uv: the image's own is older than 3.11. The images' Pythons differ in whether
         # they let pip install for the user unasked.
         if $dry_run || [[ ! -x $venv/bin/pip ]]; then
@@ -79,7 +87,7 @@ case ${1-}:$# in
         # BERT_JAX_TPU_POD: that the program looks for the other workers.
         settings=(BERT_JAX_TPU_POD=1 "PATH=$venv/bin:$PATH")
         # shellcheck disable=SC2016  # for the shell that stays with the program
-        stay='"$@" & echo $! >"$0/pid"; status=0; wait $! || status=$?; echo $status >"$0/status"'
+        stay='"$@" & echo $! >"$0/pid"; status=0; wait $! || status=$?; echo $status >"$0/status.$!"'
         if $dry_run; then
             echo "$(quoted env "${settings[@]}" nohup bash -c "$stay" "$run" "$@") >>$run/log 2>&1 </dev/null &"
             exit
@@ -87,19 +95,19 @@ case ${1-}:$# in
         # What is left of one that failed: it holds the TPU.
         ! alive || kill -KILL "$(<"$run/pid")"
         mkdir -p "$run"
-        rm -f "$run/pid" "$run/status"
+        rm -f "$run/pid" "$run"/status.*
         env "${settings[@]}" nohup bash -c "$stay" "$run" "$@" >>"$run/log" 2>&1 </dev/null &
         until [[ -s $run/pid ]]; do sleep 0.1; done
         ;;
     status:1)
         if $dry_run; then
-            quoted cat "$run/status"
+            echo "cat $(quoted "$run/status.")\$(cat $(quoted "$run/pid"))"
             exit
         fi
         # Between its end and its status there is a moment.
-        [[ ! -s $run/pid || -s $run/status ]] || alive || sleep 1
-        if [[ -s $run/status ]]; then
-            echo "program $(<"$run/status")"
+        [[ ! -s $run/pid ]] || ended || alive || sleep 1
+        if ended; then
+            echo "program $(<"$run/status.$(<"$run/pid")")"
         elif alive; then
             echo "program running"
         elif [[ -d $run ]]; then

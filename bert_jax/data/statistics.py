@@ -118,7 +118,7 @@ def measure(batches: Batches, *, num_tokens: int) -> Statistics:
         batch = wide.batch(batches.first_step + step)
         statistics.add(
             batch,
-            wide.unmasked(step),
+            wide.unmasked(batches.first_step + step),
             budget=wide.masking.budget(batch["lengths"]),
             mask_id=wide.tokenizer.mask_id,
         )

@@ -55,21 +55,18 @@ def test_a_phase_may_be_added_but_the_past_not_changed(trained: Path, shell, tex
     assert "phase 2 of 2" in printed
 
 
-def test_a_budget_of_time_ends_the_run_and_its_schedule(shell, text: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_budget_of_time_ends_the_run(shell, text: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """A budget that the first step spends; how it hastens the schedule is tested with that."""
     workdir = tmp_path / "run"
-    budget = (f"--config.budget_hours={20 / 3600}", "--config.total_steps=1000000")
-    rare = ("--config.eval_every_steps=1000000", "--config.checkpoint_every_steps=1000000")
-    command = shell.train_command(text, workdir, *budget, *rare)
+    command = shell.train_command(text, workdir, "--config.budget_hours=1e-6")
     printed = shell.run(command)
-    assert "held-out: " in printed  # it was evaluated at its end, whenever that was
-    rows = train_rows(workdir)
+    assert "held-out: " in printed  # it is evaluated and saved at its end, whenever that is
+    (row,) = train_rows(workdir)
     last = RunFolder(workdir).saved_step
     assert last is not None
-    assert rows[-1]["step"] == last < 1_000_000
-    rates = [row["learning_rate"] for row in rows]
-    assert rates[-1] < max(rates) / 5
+    assert row["step"] == last <= 3
     assert f"finished at step {last:,}, its time is over" in shell.run(command)
-    assert train_rows(workdir) == rows
+    assert train_rows(workdir) == [row]
 
 
 def test_updates_that_are_not_finite_are_left_out_and_kept_to_look_at(  # type: ignore[no-untyped-def]

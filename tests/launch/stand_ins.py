@@ -11,7 +11,7 @@ LAUNCH = Path(__file__).parents[2] / "launch"
 BASE = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
 
 # Two workers, each with a home of its own in $CLOUD, on which commands really run. A request is
-# granted at the second look.
+# granted at the second look. After `blink` one look fails.
 GCLOUD = r"""
 echo "gcloud $*" >>"$CLOUD/calls"
 [ -e "$CLOUD/offline" ] && { echo "no connection" >&2; exit 1; }
@@ -27,6 +27,7 @@ case $3:$4 in
     tpu-vm:create) boot ;;
     queued-resources:create) echo WAITING_FOR_RESOURCES >"$CLOUD/request" ;;
     tpu-vm:describe)
+        [ -e "$CLOUD/blink" ] && { rm "$CLOUD/blink"; echo "no connection" >&2; exit 1; }
         need vm; if [ -e "$CLOUD/leaving" ]; then echo PREEMPTED; else cat "$CLOUD/vm"; fi ;;
     queued-resources:describe)
         need request; cat "$CLOUD/request"

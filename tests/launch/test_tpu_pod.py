@@ -1,5 +1,6 @@
 """TPU pod slices: made, used again, lost, made anew; with a stand-in for gcloud."""
 
+import os
 import re
 import signal
 import subprocess
@@ -10,7 +11,10 @@ from stand_ins import environment, run, wait_for
 
 POD = "--name pod --zone zone-a --type v4-16 --version tpu-base --poll 0.1".split()
 WORKER = "bert_jax/launch/tpu_worker.sh"
-INSTALL = f"mkdir -p bert_jax && tar -xzf bert_jax.tar.gz -C bert_jax && {WORKER} install"
+INSTALL = (
+    "mkdir -p bert_jax && rm -rf bert_jax/bert_jax && "
+    f"tar -xzf bert_jax.tar.gz -C bert_jax && {WORKER} install"
+)
 CREATE = "tpu-vm create pod --zone=zone-a --version=tpu-base --accelerator-type=v4-16"
 COPY = "tpu-vm scp --quiet runs/tpu/pod/bert_jax.tar.gz pod: --zone=zone-a --worker=all"
 PIP = ["pip install --quiet jax[tpu] --editable ."] * 2  # on each of the workers
@@ -76,12 +80,35 @@ def test_pod_is_made_and_used_again(cloud: Path) -> None:
     assert logs == [f"worker {worker} pod 1 in bert_jax\n" for worker in range(2)]
     assert calls(cloud) == [CREATE, *begun(program)]
     (cloud / "calls").unlink()
+    deleted, made = cloud / "w1/bert_jax/bert_jax/deleted.py", cloud / "w1/bert_jax/runs/made"
+    for path in (deleted, made):  # of an earlier commit, and of an earlier run
+        path.parent.mkdir()
+        path.touch()
     again = pod(cloud, "run", *POD, "bash", "-c", program)
     assert again.returncode == 0
+    assert again.stdout == first.stdout
+    assert (cloud / "w0/bert_jax_run/log.1").read_text() == first.stdout
     assert calls(cloud) == begun(program)
+    assert not deleted.exists()
+    assert made.exists()
 
 
-@pytest.mark.parametrize("event", ["echo PREEMPTED >$CLOUD/vm; sleep 1", "touch $CLOUD/leaving"])
+def test_pod_that_cannot_be_asked_at_the_end_is_not_lost(cloud: Path) -> None:
+    program = "[ $WORKER = 0 ] || touch $CLOUD/blink"
+    result = pod(cloud, "run", *POD, "bash", "-c", program)
+    assert result.returncode == 0, result.stderr
+    assert not (cloud / "blink").exists()
+    assert calls(cloud) == [CREATE, *begun(program)]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        "echo PREEMPTED >$CLOUD/vm; sleep 1",
+        "touch $CLOUD/leaving",
+        "touch $CLOUD/leaving $CLOUD/blink",
+    ],
+)
 def test_pod_that_was_taken_away_is_made_again(event: str, cloud: Path) -> None:
     """Gone in the middle, or after all workers had saved and ended with status 0."""
     program = f"[ $WORKER = 1 ] || [ -e $CLOUD/once ] || {{ touch $CLOUD/once; {event}; }}; echo on"
@@ -131,6 +158,36 @@ def test_pod_starts_a_failed_program_again(cloud: Path) -> None:
     result = pod(cloud, "run", *POD, "--restarts", 1, "bash", "-c", "exit 1")
     assert result.returncode == 1
     assert result.stderr.endswith("error: the program failed too often\n")
+
+
+def test_worker_that_is_late_to_note_a_status(cloud: Path) -> None:
+    """What stays with a program that is killed wakes when the next program runs already."""
+
+    def worker(*words: str) -> str:
+        script = str(cloud / "tree/launch/tpu_worker.sh")
+        result = run(script, *words, env=environment(cloud, HOME=str(cloud)))
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    worker("start", "sleep", "60")
+    number = (cloud / "bert_jax_run/pid").read_text().strip()
+    stays = int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(stays, signal.SIGSTOP)
+    worker("start", "sleep", "60")
+    os.kill(stays, signal.SIGCONT)
+    wait_for(lambda: not Path(f"/proc/{number}").exists())
+    wait_for(lambda: has_ended(stays))
+    assert worker("status") == "program running\n"
+    worker("stop")
+    wait_for(lambda: worker("status") == "program 143\n")
+
+
+def has_ended(number: int) -> bool:
+    """Also when nobody has asked for its status."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def test_pod_deleted_by_someone_stays_deleted(cloud: Path) -> None:
