@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from bert_jax.errors import UserError, explain
+from bert_jax.errors import Terminated, UserError, explain
 
 
 class Parser(argparse.ArgumentParser):
@@ -54,13 +54,17 @@ def run(main: Callable[[list[str]], None]) -> NoReturn:
             traceback.print_exc()
         status, line = explain(error)
         print(line, file=sys.stderr)
-        _leave(status)
+        _leave(status, at_once=isinstance(error, Terminated))
     sys.exit(0)
 
 
-def _leave(status: int) -> NoReturn:
-    """Exits; where other processes are joined, without the wait for them that JAX puts there."""
-    if "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized():
+def _leave(status: int, *, at_once: bool) -> NoReturn:
+    """Exits; without the libraries' farewells if the machine is about to go, or if others wait.
+
+    TensorFlow takes seconds for its own, and JAX waits for the other processes of a run.
+    """
+    joined = "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized()
+    if at_once or joined:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -6,8 +6,8 @@ import pytest
 from kill_drill import Drill
 
 
-def test_four_disturbances(tmp_path: Path) -> None:
-    assert Drill(tmp_path, kills=4, processes=1, seed=1).run()
+def test_three_disturbances(tmp_path: Path) -> None:
+    assert Drill(tmp_path, kills=3, processes=1, seed=1).run()
 
 
 @pytest.mark.slow

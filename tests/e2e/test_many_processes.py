@@ -177,6 +177,7 @@ def test_one_process_is_told_to_end_and_all_save(
     assert int(final_state(tmp_path / "run").step) == int(steps[0][0])
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_all(cache: Path, text: Path, tmp_path: Path) -> None:
     huge = ("--config.schedule.peak_learning_rate=1e30", "--config.schedule.warmup_steps=0")
     commands = [run_in(text, tmp_path / "run", *huge)] * 2

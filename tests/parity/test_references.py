@@ -1,10 +1,10 @@
 """Models written by transformers, against what torch makes of them; see make_references.py."""
 
 import dataclasses
-from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from differences import LOGITS, apart, at_tokens, compare, relative
@@ -14,6 +14,7 @@ from bert_jax.interop import huggingface
 from bert_jax.interop.naming import flatten
 from bert_jax.model.heads import BertForPreTraining
 from bert_jax.pretrained import Outputs, Pretrained
+from bert_jax.training.losses import pretraining_weights
 from bert_jax.training.steps import pretraining_loss
 
 REFERENCES = Path(__file__).parent / "references"
@@ -90,11 +91,13 @@ def test_loss_and_every_gradient_are_torch_s(name: str) -> None:
     """Those of training itself: `pretraining_loss`, which `make_train_step` differentiates."""
     bert = bert_jax.load(REFERENCES / name)
     stored = read(name)
-    batch = {key: stored[key] for key in BATCH}
-    function = partial(pretraining_loss, without_dropout(bert), all_sum=lambda tree: tree)
-    (loss, _), tree = jax.jit(jax.value_and_grad(function, has_aux=True))(
-        bert.params, batch, jax.random.key(0)
-    )
+    batch = {key: jnp.asarray(stored[key]) for key in BATCH}
+    model, weights = without_dropout(bert), pretraining_weights(batch)
+
+    def function(params: dict) -> tuple:
+        return pretraining_loss(params, model, batch, jax.random.key(0), weights)
+
+    (loss, _), tree = jax.jit(jax.value_and_grad(function, has_aux=True))(bert.params)
     assert float(loss) == pytest.approx(float(stored["loss"]), rel=1e-6)
 
     gradients = flatten(tree)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -41,15 +42,19 @@ def test_phases_follow_one_another_in_one_run(shell, text: Path, tmp_path: Path)
     assert evaluated["mlm_loss"] == pytest.approx(last["mlm_loss"], rel=1e-6)
 
 
-def test_a_phase_may_be_added_but_the_past_not_changed(trained: Path, shell, text: Path) -> None:  # type: ignore[no-untyped-def]
-    recorded = RunFolder(trained).read()["config"]
+def test_a_phase_may_be_added_but_the_past_not_changed(  # type: ignore[no-untyped-def]
+    trained: Path, shell, text: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    recorded = RunFolder(copy).read()["config"]
     assert Recipe.history(recorded, 60) == [(60, 8, 32)]
     other = "--config.phases=[{'steps': 60, 'seq_len': 16}]"
-    refused = shell.run(shell.train_command(text, trained, other), status=2)
+    refused = shell.run(shell.train_command(text, copy, other), status=2)
     assert "belongs to a run with another config (phases: [] -> [{'steps': 60" in refused
     more = "--config.phases=[{'steps': 60}, {'steps': 10, 'seq_len': 16}]"
     longer = "--config.total_steps=70"
-    command = shell.train_command(text, trained, more, longer)
+    command = shell.train_command(text, copy, more, longer)
     printed = shell.run(shell.command("check", *command[3:]))
     assert "changed since the run began: phases: " in printed
     assert "phase 2 of 2" in printed
