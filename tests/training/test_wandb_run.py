@@ -75,6 +75,7 @@ def test_a_resumed_run_is_the_same_run_and_nothing_is_sent(tmp_path: Path) -> No
             assert name in record.read_bytes()
 
 
+@pytest.mark.slow  # wandb tries again for a minute
 def test_who_is_not_logged_in_is_told(tmp_path: Path) -> None:
     result = run_program(tmp_path, 0, mode="online", server="http://127.0.0.1:9")
     line = result.stderr.splitlines()[-1]
