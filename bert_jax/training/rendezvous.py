@@ -167,7 +167,8 @@ def _call(place: Place, timeout: float) -> None:
     end = time.monotonic() + timeout
     host, _, port = place.address.rpartition(":")
     while (remaining := end - time.monotonic()) > 0:
-        try:
+        # It is not there yet, or the port was another program's.
+        with suppress(OSError, ValueError):
             address = (host.strip("[]"), int(port))
             with socket.create_connection(address, timeout=min(5, remaining)) as line:
                 line.sendall(json.dumps([place.number, place.num_processes]).encode() + b"\n")
@@ -177,8 +178,6 @@ def _call(place: Place, timeout: float) -> None:
                     if complaint := json.loads(answer):
                         raise UserError(complaint)
                     return
-        except (OSError, ValueError):
-            pass  # not there yet, or the port was another program's
         time.sleep(0.2)
     raise UserError(
         f"process {place.number} of {place.num_processes}: no coordinator at {place.address} "
