@@ -164,9 +164,10 @@ class Drill:
     def kill_all(self, group: Group, target: int) -> Outcome:
         return self.kill(group, self.reach(group, target), None)
 
-    def kill_any_time(self, group: Group, target: int) -> Outcome:  # noqa: ARG002
-        """While it starts, compiles, restores or trains."""
-        time.sleep(self.chosen.uniform(0, 12))
+    def kill_any_time(self, group: Group, target: int) -> Outcome:
+        """While it starts, compiles, restores or trains; a fast machine must not train far."""
+        end = time.monotonic() + self.chosen.uniform(0, 12)
+        group.wait_for(lambda: time.monotonic() >= end or group.step >= target)
         return self.kill(group, group.step, None)
 
     def kill_while_saving(self, group: Group, target: int) -> Outcome:
