@@ -6,6 +6,7 @@ from typing import Any
 from bert_jax.errors import UserError
 
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "silu", "tanh")
+ATTENTIONS = ("auto", "einsum", "cudnn")
 DTYPES = ("float32", "bfloat16")
 
 # L, A, H of Devlin et al. 2018 (base, large) and Turc et al. 2019, "Well-read
@@ -40,6 +41,8 @@ class BertConfig:
         published; otherwise with a matrix of their own.
       dropout: rate on the embeddings and the output of attention and feed-forward.
       attention_dropout: rate on the attention probabilities.
+      attention: "einsum" is exact everywhere; "cudnn" is NVIDIA's flash attention, in
+        bfloat16 and without dropout of probabilities; "auto" takes it where it can.
       dtype: of matrix products and activations. Parameters, LayerNorm, softmax
         and losses are float32 always.
       remat: keep of each layer only its input for the backward pass, and compute the
@@ -59,6 +62,7 @@ class BertConfig:
     tie_decoder: bool = True
     dropout: float = 0.1
     attention_dropout: float = 0.1
+    attention: str = "auto"
     dtype: str = "float32"
     remat: bool = False
 
@@ -72,7 +76,11 @@ class BertConfig:
             raise UserError(
                 f"model.width {self.width} is not a multiple of model.num_heads {self.num_heads}"
             )
-        for name, choices in (("activation", ACTIVATIONS), ("dtype", DTYPES)):
+        for name, choices in (
+            ("activation", ACTIVATIONS),
+            ("attention", ATTENTIONS),
+            ("dtype", DTYPES),
+        ):
             if getattr(self, name) not in choices:
                 raise UserError(
                     f"model.{name} is {getattr(self, name)!r}; choose from {', '.join(choices)}"
@@ -84,6 +92,12 @@ class BertConfig:
         for name in ("dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"model.{name} is {getattr(self, name)}; it is a share, 0 to 1")
+
+        if self.attention == "cudnn" and (self.attention_dropout or self.dtype != "bfloat16"):
+            raise UserError(
+                "model.attention=cudnn computes in bfloat16 and has no dropout; set "
+                "model.dtype=bfloat16 and model.attention_dropout=0, or model.attention=auto"
+            )
 
     @property
     def head_width(self) -> int:

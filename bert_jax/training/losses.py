@@ -36,18 +36,18 @@ def accuracy(
 
 def pretraining_sums(
     mlm_logits: Float[Array, "B P V"],
-    nsp_logits: Float[Array, "B 2"],
+    nsp_logits: Float[Array, "B *K 2"],
     batch: dict[str, Array],
 ) -> dict[str, SumAndWeight]:
     """Every figure of a pretraining batch, by name.
 
-    `nsp_*` are there only if the batch has `nsp_labels`. A row of padding
-    (length 0) counts nowhere.
+    `nsp_*` are there only if the batch has `nsp_labels`. A row of padding,
+    or a place in a packed row that is not taken (length 0), counts nowhere.
 
     Returns:
       `mlm_loss` and `mlm_accuracy` over the masked tokens, `nsp_loss`,
       `nsp_accuracy` and `nsp_is_random` (the share of class 1, from which the
-      accuracy of always guessing the larger class follows) over the rows.
+      accuracy of always guessing the larger class follows) over the pairs.
     """
     mlm = (mlm_logits, batch["mlm_ids"], batch["mlm_weights"])
     sums = {"mlm_loss": cross_entropy(*mlm), "mlm_accuracy": accuracy(*mlm)}

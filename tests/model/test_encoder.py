@@ -11,7 +11,9 @@ import pytest
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from bert_jax.model.encoder import activation, initializer, layer_norm
+from bert_jax.model.activations import activation
+from bert_jax.model.dropout import Dropout
+from bert_jax.model.encoder import initializer, layer_norm
 from bert_jax.model.heads import BertForPreTraining
 from bert_jax.model.sizes import SIZES, BertConfig
 from bert_jax.training.steps import init_params
@@ -129,7 +131,7 @@ def test_four_dropouts_and_no_more() -> None:
     masks = []
 
     def count(next_function, arguments, keywords, context):  # type: ignore[no-untyped-def]
-        if isinstance(context.module, nn.Dropout) and context.method_name == "__call__":
+        if isinstance(context.module, Dropout) and context.method_name == "__call__":
             masks.append(arguments[0].shape)
         return next_function(*arguments, **keywords)
 
