@@ -16,22 +16,39 @@ def cross_entropy(
 ) -> SumAndWeight:
     """Summed negative log-likelihood over the rows that count, in nats.
 
+    The log-probabilities of the other classes are never written down: over a vocabulary they
+    are the largest array of a step.
+
     Args:
-      logits: float32; log-softmax is taken here.
+      logits: float32; the softmax is taken here.
       labels: the right classes; anything valid where `weights` is 0.
       weights: 1 for a real row, 0 for padding.
     """
-    log_probabilities = jax.nn.log_softmax(logits)
-    picked = jnp.take_along_axis(log_probabilities, labels[..., None], axis=-1)[..., 0]
-    return -jnp.sum(picked * weights), jnp.sum(weights)
+    largest = jax.lax.stop_gradient(logits.max(axis=-1))
+    log_sum = jnp.log(jnp.sum(jnp.exp(logits - largest[..., None]), axis=-1))
+    return jnp.sum((log_sum - (_at(logits, labels) - largest)) * weights), jnp.sum(weights)
 
 
 def accuracy(
     logits: Float[Array, "*rows C"], labels: Int[Array, "*rows"], weights: Float[Array, "*rows"]
 ) -> SumAndWeight:
-    """How many rows have their highest score at the right class, and how many count."""
-    right = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
+    """How many rows have no higher score than the right class's, and how many count.
+
+    Not by `argmax`, which takes a quarter of such a step on a CPU; equal scores, on which the
+    two differ, hardly happen in float32.
+    """
+    right = (_at(logits, labels) >= logits.max(axis=-1)).astype(jnp.float32)
     return jnp.sum(right * weights), jnp.sum(weights)
+
+
+def _at(logits: Float[Array, "*rows C"], labels: Int[Array, "*rows"]) -> Float[Array, "*rows"]:
+    """The scores of the right classes.
+
+    As a sum with one term that is not zero, for the gradient of a gather is a scatter over all
+    logits: 4.7 of the 164 GB that a base step of 512 × 128 tokens moves on an H100.
+    """
+    classes = jax.lax.broadcasted_iota(labels.dtype, logits.shape, logits.ndim - 1)
+    return jnp.sum(jnp.where(classes == labels[..., None], logits, 0), axis=-1)
 
 
 def pretraining_sums(
