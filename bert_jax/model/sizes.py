@@ -6,6 +6,7 @@ from typing import Any
 from bert_jax.errors import UserError
 
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "silu", "tanh")
+ATTENTIONS = ("auto", "einsum", "cudnn")
 DTYPES = ("float32", "bfloat16")
 
 # L, A, H of Devlin et al. 2018 (base, large) and Turc et al. 2019, "Well-read
@@ -40,6 +41,7 @@ class BertConfig:
         published; otherwise with a matrix of their own.
       dropout: rate on the embeddings and the output of attention and feed-forward.
       attention_dropout: rate on the attention probabilities.
+      attention: how it is computed: "auto" is what suits the device.
       dtype: of matrix products and activations. Parameters, LayerNorm, softmax
         and losses are float32 always.
       remat: keep of each layer only its input for the backward pass, and compute the
@@ -59,6 +61,7 @@ class BertConfig:
     tie_decoder: bool = True
     dropout: float = 0.1
     attention_dropout: float = 0.1
+    attention: str = "auto"
     dtype: str = "float32"
     remat: bool = False
 
@@ -72,7 +75,11 @@ class BertConfig:
             raise UserError(
                 f"model.width {self.width} is not a multiple of model.num_heads {self.num_heads}"
             )
-        for name, choices in (("activation", ACTIVATIONS), ("dtype", DTYPES)):
+        for name, choices in (
+            ("activation", ACTIVATIONS),
+            ("attention", ATTENTIONS),
+            ("dtype", DTYPES),
+        ):
             if getattr(self, name) not in choices:
                 raise UserError(
                     f"model.{name} is {getattr(self, name)!r}; choose from {', '.join(choices)}"
