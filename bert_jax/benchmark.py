@@ -133,7 +133,15 @@ def _check(parser: cli.Parser, options: argparse.Namespace, overrides: Sequence[
     chosen = [flag for flag, is_given in asked.items() if is_given]
     if len(chosen) > 1:
         parser.error(f"{' and '.join(chosen)} are different questions; ask one at a time")
-    least = {"seq_len": 8, "batch": 1, "vocab_size": 2, "steps": 1, "warmup": 0, "profile": 1}
+    least = {
+        "seq_len": 8,
+        "batch": 1,
+        "vocab_size": 2,
+        "steps": 1,
+        "warmup": 0,
+        "micro_batch": 0,
+        "profile": 1,
+    }
     for name, smallest in least.items():
         value = getattr(options, name)
         if value is not None and not value >= smallest:
