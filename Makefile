@@ -23,7 +23,7 @@ fix: $(VENV)/.dev  ## repair what the linter can
 	$(BIN)/ruff format .
 
 parity: $(TORCH_VENV)/.torch  ## compare with torch and transformers
-	$(TORCH_VENV)/bin/python -m pytest -m torch tests/parity $(ARGS)
+	$(TORCH_VENV)/bin/python -m pytest -m torch tests/parity tests/speed $(ARGS)
 
 clean:  ## remove the virtual environments; runs/ stays
 	rm -rf $(VENV) $(TORCH_VENV)

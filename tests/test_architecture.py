@@ -60,6 +60,7 @@ FLOORS: list[list[str]] = [
         "training.evaluation",
         "training.examples",
         "training",
+        "speed",
     ],
     # 4: commands
     [
@@ -80,6 +81,7 @@ FLOORS: list[list[str]] = [
         "attentions",
         "convert",
         "parity",
+        "speed.input_rate",
         "benchmark",
     ],
 ]

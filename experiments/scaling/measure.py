@@ -33,10 +33,10 @@ import numpy as np
 from jaxtyping import PyTree
 
 from bert_jax import cli
-from bert_jax.benchmark import synthetic_batch
 from bert_jax.console import Console
 from bert_jax.model.heads import BertForPreTraining
 from bert_jax.model.sizes import SIZES, BertConfig
+from bert_jax.speed.synthetic import synthetic_batch
 from bert_jax.training.optimizer import make_optimizer
 from bert_jax.training.parallel import (
     Parallelism,

@@ -21,11 +21,11 @@ matplotlib.use("agg")  # no screen
 from matplotlib import pyplot
 
 from bert_jax import cli
-from bert_jax.benchmark import synthetic_batch
 from bert_jax.console import Console
 from bert_jax.errors import UserError
 from bert_jax.model.heads import BertForPreTraining
 from bert_jax.model.sizes import SIZES, BertConfig
+from bert_jax.speed.synthetic import synthetic_batch
 from bert_jax.training.memory import step_memory
 from bert_jax.training.optimizer import make_optimizer
 from experiments.scaling.hardware import (

@@ -133,7 +133,8 @@ def test_help_shows_an_example(shell) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_benchmark_reports_speed(capsys: pytest.CaptureFixture[str]) -> None:
-    sizes = "--batch 4 --seq-len 32 --vocab-size 100 --steps 3".split()
+    sizes = "--batch 4 --seq-len 32 --vocab-size 100 --steps 3 --warmup 0 --dropout 0".split()
+    sizes += ["--attention-dropout", "0"]
     benchmark.main(sizes)
     assert "tokens/s" in capsys.readouterr().out
     benchmark.main([*sizes, "--json"])

@@ -7,9 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from bert_jax.benchmark import synthetic_batch
 from bert_jax.model.heads import BertForPreTraining
 from bert_jax.model.sizes import SIZES, BertConfig
+from bert_jax.speed.synthetic import synthetic_batch
 from bert_jax.training.memory import step_memory
 from bert_jax.training.optimizer import make_optimizer
 from bert_jax.training.parallel import Parallelism, all_devices, bytes_per_device, place

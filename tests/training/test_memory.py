@@ -5,9 +5,9 @@ from functools import partial
 import jax
 import pytest
 
-from bert_jax.benchmark import synthetic_batch
 from bert_jax.model.heads import BertForPreTraining
 from bert_jax.model.sizes import SIZES, BertConfig
+from bert_jax.speed.synthetic import synthetic_batch
 from bert_jax.training.memory import step_memory
 from bert_jax.training.optimizer import make_optimizer
 from bert_jax.training.steps import Notes, init_state, make_train_step
