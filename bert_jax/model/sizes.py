@@ -105,16 +105,28 @@ class BertConfig:
         return self.width // self.num_heads
 
 
-def training_flops_per_token(config: BertConfig, *, seq_len: int, num_predictions: int) -> float:
-    """Floating-point operations of a training step, per token of the padded batch.
+def training_flops(config: BertConfig, *, tokens: Any, views: Any, predictions: Any) -> Any:
+    """Floating-point operations of a training step.
 
-    6·(L·(4·D² + 2·D·F) + f·(D² + D·V)) + 12·L·D·T: two for each multiply-add, times three
-    for forward and backward; f = P/T is the share of positions that get the
-    vocabulary head. Look-ups, LayerNorm, softmax, the pooler and the optimizer
-    are not counted.
+    6·(L·(4·D² + 2·D·F)·tokens + (D² + D·V)·predictions) + 12·L·D·views: two for each
+    multiply-add, times three for forward and backward. Look-ups, LayerNorm, softmax, the
+    pooler and the optimizer are not counted.
+
+    Args:
+      config: the model.
+      tokens: how many go through the layers.
+      views: how many tokens each of them looks at, added up over all of them.
+      predictions: how many get the vocabulary head.
     """
-    share = num_predictions / seq_len
-    head = share * (config.width**2 + config.width * config.vocab_size)
-    body = config.num_layers * (4 * config.width**2 + 2 * config.width * config.feed_forward_width)
-    attention = 12 * config.num_layers * config.width * seq_len
-    return 6 * (body + head) + attention
+    layer = 4 * config.width**2 + 2 * config.width * config.feed_forward_width
+    head = config.width**2 + config.width * config.vocab_size
+    arithmetic = 6.0 * (config.num_layers * layer * tokens + head * predictions)
+    return arithmetic + 12.0 * config.num_layers * config.width * views
+
+
+def training_flops_per_token(config: BertConfig, *, seq_len: int, num_predictions: int) -> float:
+    """The same per token of a padded batch, every position as if it were real.
+
+    6·(L·(4·D² + 2·D·F) + f·(D² + D·V)) + 12·L·D·T, with f = P/T.
+    """
+    return training_flops(config, tokens=1, views=seq_len, predictions=num_predictions / seq_len)

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from bert_jax.model.heads import BertForPreTraining
-from bert_jax.model.sizes import BertConfig, training_flops_per_token
+from bert_jax.model.sizes import BertConfig, training_flops, training_flops_per_token
 from bert_jax.speed.synthetic import Predictions, synthetic_batch
 from bert_jax.training.optimizer import make_optimizer
 from bert_jax.training.parallel import (
@@ -183,16 +183,16 @@ def warm_up(step: Step, seconds: float) -> None:
 def useful_flops(config: BertConfig, batch: Mapping[str, np.ndarray]) -> float:
     """Floating-point operations of a training step that padding has no part in.
 
-    6·(L·(4·D² + 2·D·F)·Σn + p·(D² + D·V)) + 12·L·D·Σn²: n real tokens of each example, which
-    look at those of their own example only, and p real predictions. Without padding, and with
-    one example a row, it is `training_flops_per_token` times the tokens.
+    Real tokens look at those of their own example only. Without padding, and with one example
+    a row, it is `training_flops_per_token` times the tokens.
     """
-    examples = batch["lengths"].astype(np.float64)
-    width = config.width
-    body = config.num_layers * (4 * width**2 + 2 * width * config.feed_forward_width)
-    head = float(batch["mlm_weights"].sum()) * (width**2 + width * config.vocab_size)
-    attention = 12 * config.num_layers * width * float((examples**2).sum())
-    return 6 * (body * float(examples.sum()) + head) + attention
+    lengths = batch["lengths"].astype(np.float64)
+    return training_flops(
+        config,
+        tokens=float(lengths.sum()),
+        views=float((lengths**2).sum()),
+        predictions=float(batch["mlm_weights"].sum()),
+    )
 
 
 def throughput(work: Work, batch: Mapping[str, np.ndarray], seconds: float) -> dict[str, float]:

@@ -265,9 +265,10 @@ class Loop:
         means = self._window.means()
         self._look(work)
         self._window = Window()
-        figures = means | self.pace.figures()
+        clock = self.pace.figures()
         if "mlm_loss" not in means:  # no update of this window was made
             return
+        figures = with_real_rates(means, clock)
         if self.metrics:
             self.metrics.write(step, "train", figures)
         bar.set_postfix_str(brief(figures))
@@ -294,13 +295,32 @@ class Loop:
         )
 
 
+def with_real_rates(means: dict[str, float], clock: dict[str, float]) -> dict[str, float]:
+    """The figures of a report: the sums' and the clock's, and the clock's without padding.
+
+    Args:
+      means: of the sums of steps, with the shares of `real_shares`.
+      clock: of `Pace.figures`.
+    """
+    figures = means | clock
+    real_tokens, real_flops = (figures.pop(name) for name in ("real_tokens", "real_flops"))
+    figures["padding"] = 1 - real_tokens
+    for name, padded, share in (
+        ("real_tokens_per_second", "tokens_per_second", real_tokens),
+        ("mfu", "padded_mfu", real_flops),
+    ):
+        if padded in clock:
+            figures[name] = share * clock[padded]
+    return figures
+
+
 def brief(figures: dict[str, float]) -> str:
     """The figures beside the progress bar."""
     parts = [f"mlm {figures['mlm_loss']:.3f}"]
     if "nsp_loss" in figures:
         parts.append(f"nsp {figures['nsp_loss']:.3f}")
-    if "tokens_per_second" in figures:
-        parts.append(f"{figures['tokens_per_second'] / 1000:,.1f}k tokens/s")
+    if "real_tokens_per_second" in figures:
+        parts.append(f"{figures['real_tokens_per_second'] / 1000:,.1f}k real tokens/s")
     if "mfu" in figures:
         parts.append(f"MFU {figures['mfu']:.1%}")
     return ", ".join(parts)

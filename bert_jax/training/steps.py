@@ -14,6 +14,7 @@ from flax import struct
 from jaxtyping import Array, Key, PyTree
 
 from bert_jax.model.heads import BertForPreTraining
+from bert_jax.model.sizes import BertConfig, training_flops, training_flops_per_token
 from bert_jax.training.losses import (
     SumAndWeight,
     mean,
@@ -129,6 +130,27 @@ def _sums(
     return pretraining_sums(logits[0], logits[1], batch)
 
 
+def real_shares(config: BertConfig, batch: DeviceBatch) -> Sums:
+    """How much of a padded batch is real.
+
+    Returns:
+      `real_tokens`, of its tokens; `real_flops`, of its arithmetic: each token looks at those of
+      its own sequence, and the head is computed for real predictions.
+    """
+    lengths = batch["lengths"].astype(jnp.float32)
+    rows, seq_len = batch["input_ids"].shape
+    num_predictions = batch["mlm_ids"].shape[1]
+    flops = training_flops(
+        config,
+        tokens=jnp.sum(lengths),
+        views=jnp.sum(lengths**2),
+        predictions=jnp.sum(batch["mlm_weights"]),
+    )
+    of_token = training_flops_per_token(config, seq_len=seq_len, num_predictions=num_predictions)
+    tokens = jnp.float32(rows * seq_len)
+    return {"real_tokens": (jnp.sum(lengths), tokens), "real_flops": (flops, tokens * of_token)}
+
+
 def pretraining_loss(
     params: PyTree,
     model: BertForPreTraining,
@@ -230,25 +252,26 @@ def make_train_step(
             micro_batch_size=micro_batch_size,
             weights=to.all_sum(pretraining_weights(batch)),
         )
-        sums, notes = to.all_sum((sums, notes))
+        sums, notes = to.all_sum((sums | real_shares(model.config, batch), notes))
         gradients = to.reduce(gradients)
         squares = to.sum_parts(optax.tree.norm(gradients, squared=True))
         losses = [mean(pair) for name, pair in sums.items() if name.endswith("_loss")]
         is_finite = jnp.isfinite(sum(losses, squares))
 
-        parts = to.part(state.params)
-        direction, opt_state = optimizer.update(
-            gradients, state.opt_state, parts, sum_parts=to.sum_parts
-        )
-        step_rate = rate(state.step, notes.elapsed)
-        parts = jax.tree.map(lambda p, d: p - step_rate * d, parts, direction)
+        with jax.named_scope("optimizer"):
+            parts = to.part(state.params)
+            direction, opt_state = optimizer.update(
+                gradients, state.opt_state, parts, sum_parts=to.sum_parts
+            )
+            step_rate = rate(state.step, notes.elapsed)
+            parts = jax.tree.map(lambda p, d: p - step_rate * d, parts, direction)
 
-        # An update that is not finite is not made: the state stays what can be saved.
-        def if_finite(new: PyTree, old: PyTree) -> PyTree:
-            return jax.tree.map(lambda a, b: jnp.where(is_finite, a, b), new, old)
+            # An update that is not finite is not made: the state stays what can be saved.
+            def if_finite(new: PyTree, old: PyTree) -> PyTree:
+                return jax.tree.map(lambda a, b: jnp.where(is_finite, a, b), new, old)
 
-        opt_state = if_finite(opt_state, state.opt_state)
-        params = to.whole(if_finite(parts, to.part(state.params)), state.params)
+            opt_state = if_finite(opt_state, state.opt_state)
+            params = to.whole(if_finite(parts, to.part(state.params)), state.params)
 
         one = jnp.ones(())
         vitals = Vitals(mean(sums["mlm_loss"]), is_finite, notes)

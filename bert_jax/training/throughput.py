@@ -32,7 +32,9 @@ PEAK_FLOPS = {
 CLOCK_FIGURES = frozenset(
     {
         "tokens_per_second",
+        "real_tokens_per_second",
         "mfu",
+        "padded_mfu",
         "goodput",
         "input_wait",
         "input_stall",
@@ -155,8 +157,9 @@ class Pace:
         `tokens_per_second` (padding included), and of the time of these steps, which
         leaves out compilation, evaluation and checkpoints: `input_wait`, the share in
         which the program waited for batches; `input_stall`, the share in which the
-        devices did so. `mfu` is model FLOPs utilisation, the arithmetic of the model
-        over the peak, left out where the peak is unknown. `goodput` is the share of
+        devices did so. `padded_mfu` is model FLOPs utilisation as it is published, the
+        arithmetic of the model over the peak with padding taken for real, left out where the
+        peak is unknown. `goodput` is the share of
         steps in all the time of this process. `peak_memory_bytes` is of one device,
         left out where it does not count.
         """
@@ -170,7 +173,7 @@ class Pace:
             "input_stall": (self._spent["input"] - self._before["input"]) / seconds,
         }
         if self._peak_flops:
-            figures["mfu"] = self._flops / seconds / self._peak_flops
+            figures["padded_mfu"] = self._flops / seconds / self._peak_flops
         if (memory := peak_memory(self._device)) is not None:
             figures["peak_memory_bytes"] = float(memory)
         self._start_report()

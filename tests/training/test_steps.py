@@ -24,7 +24,14 @@ from bert_jax.training.parallel import (
 )
 from bert_jax.training.rng import step_key
 from bert_jax.training.schedule import make_schedule
-from bert_jax.training.steps import Notes, TrainState, init_state, make_eval_step, make_train_step
+from bert_jax.training.steps import (
+    Notes,
+    TrainState,
+    init_state,
+    make_eval_step,
+    make_train_step,
+    real_shares,
+)
 
 SCHEDULE = make_schedule(peak_learning_rate=1e-2, warmup_steps=2, total_steps=200)
 OPTIMIZERS = {name: make_optimizer(algorithm=name) for name in ("adamw", "lamb")}
@@ -274,3 +281,22 @@ def test_evaluation_ignores_rows_of_padding() -> None:
     for result in results[:2]:
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), result, results[2])
     assert results[0]["nsp_loss"][1] == 4
+
+
+def test_what_of_a_batch_is_real() -> None:
+    """Two rows of 8: the sequences 5 and 3, which do not see one another, and 4."""
+    config = make_model().config
+    batch = {
+        "input_ids": jnp.zeros((2, 8), "int32"),
+        "lengths": jnp.array([[5, 3], [4, 0]]),
+        "mlm_ids": jnp.zeros((2, 3), "int32"),
+        "mlm_weights": jnp.array([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]]),
+    }
+    shares = real_shares(config, batch)
+    assert [float(figure) for figure in shares["real_tokens"]] == [12, 16]
+    width, wide = config.width, config.feed_forward_width
+    layer = 6 * (4 * width**2 + 2 * width * wide)
+    head = 6 * (width**2 + width * config.vocab_size)
+    useful = config.num_layers * (12 * layer + 12 * width * (25 + 9 + 16)) + 3 * head
+    padded = config.num_layers * (16 * layer + 12 * width * 16 * 8) + 6 * head
+    assert [float(figure) for figure in shares["real_flops"]] == pytest.approx([useful, padded])
