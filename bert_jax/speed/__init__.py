@@ -1,0 +1,1 @@
+"""How fast the training step is, and where its time goes."""
