@@ -12,6 +12,7 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # nothing runs on what is compiled for
 
+import argparse
 import json
 import time
 from collections import defaultdict
@@ -88,23 +89,30 @@ def main(arguments: list[str]) -> None:
     text = compiled.as_text() or ""
     if options.hlo:
         options.hlo.write_text(text)
-    program, memory = read_program(text), compiled.memory_analysis()
-    report(Console(), options, program, memory, seconds=seconds, config=config)
+    report(options, config, compiled, read_program(text), seconds=seconds)
 
 
-def report(console, options, program, memory, *, seconds, config) -> None:
-    counts = {name: program.count(name) for name in _MOVES}
-    figures = {
-        "compile_seconds": seconds,
-        "kernels": len(program.kernels),
-        "counts": counts,
-        "custom_calls": dict(program.custom_calls),
-        "bytes": program.bytes,
-        "matmul_flops": program.flops,
-        "temp_bytes": memory.temp_size_in_bytes,
-        "argument_bytes": memory.argument_size_in_bytes,
-    }
+def report(
+    options: argparse.Namespace,
+    config: BertConfig,
+    compiled: jax.stages.Compiled,
+    program: Program,
+    *,
+    seconds: float,
+) -> None:
+    """Prints the counts; `seconds` went into compiling."""
+    console, memory = Console(), compiled.memory_analysis()
     if options.json:
+        figures = {
+            "compile_seconds": seconds,
+            "kernels": len(program.kernels),
+            "counts": {name: program.count(name) for name in _MOVES},
+            "custom_calls": dict(program.custom_calls),
+            "bytes": program.bytes,
+            "matmul_flops": program.flops,
+            "temp_bytes": memory.temp_size_in_bytes,
+            "argument_bytes": memory.argument_size_in_bytes,
+        }
         console.say(json.dumps(figures))
         return
     console.table(

@@ -16,6 +16,7 @@ from bert_jax.console import Console
 from bert_jax.errors import UserError
 from bert_jax.model.heads import BertForPreTraining
 from bert_jax.model.sizes import DTYPES, SIZES, BertConfig, training_flops_per_token
+from bert_jax.training.compilation import set_flags
 from bert_jax.training.optimizer import make_optimizer
 from bert_jax.training.parallel import (
     Parallelism,
@@ -146,6 +147,7 @@ def main(arguments: list[str]) -> None:
         dtype=options.dtype,
         **SIZES[options.size],
     )
+    set_flags()
     figures = time_steps(
         config,
         batch_size=options.batch,

@@ -39,12 +39,13 @@ FLOORS: list[list[str]] = [
     # 1: the model
     ["model"],
     # 2: pure training
-    ["training.optimizer", "training.steps", "training.memory"],
+    ["training.optimizer", "training.steps", "training.memory", "speed"],
     # 3: effects
     [
         "data",
         "interop",
         "training.stopping",
+        "training.compilation",
         "training.watchdog",
         "training.parallel",
         "training.rendezvous",

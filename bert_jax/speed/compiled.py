@@ -80,7 +80,7 @@ def compiled_step(
     state = jax.eval_shape(partial(init_state, model, optimizer), key)
     notes = Notes(stop=np.zeros((), np.int32), elapsed=np.zeros((), np.float32))
     step = make_train_step(model, optimizer, lambda *_: 1e-4)
-    options = {}
+    options: dict[str, str | bool] = {}
     if device.platform != "cpu":
         options["xla_gpu_enable_triton_gemm"] = False  # as training has it, see `compilation`
 
