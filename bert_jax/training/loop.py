@@ -169,8 +169,7 @@ class Loop:
             rows = shard_batch(batch, self.devices)
             compiled = self.compilations.count
             state, sums, vitals = work.step(state, rows, notes, self.key)
-            if step > first:
-                self._look_for_compilation(step, self.compilations.count - compiled)
+            self._look_for_compilation(step, since=compiled, is_first=step == first)
             self._window.add(sums)
             self.pace.step(sums)
             if line := self.profile.after(sums):
@@ -258,9 +257,9 @@ class Loop:
             f"that may be; its batch is in {path}"
         )
 
-    def _look_for_compilation(self, step: int, count: int) -> None:
+    def _look_for_compilation(self, step: int, *, since: int, is_first: bool) -> None:
         """Warns once: whatever changed shape or place may do so at every step."""
-        if not count or self._recompiled:
+        if is_first or self.compilations.count == since or self._recompiled:
             return
         self._recompiled = True
         self.console.warn(
