@@ -28,6 +28,7 @@ from bert_jax.speed.tables import (
 )
 from bert_jax.speed.timing import Row, Work, make_step, sweep, time_steps
 from bert_jax.speed.torch_steps import compare, leave_memory
+from bert_jax.training.compilation import set_flags
 from bert_jax.training.parallel import all_devices, describe_devices
 
 _DESCRIPTION = """\
@@ -183,6 +184,7 @@ def main(arguments: list[str]) -> None:
     parser = _parser()
     options, overrides = parser.parse_known_args(arguments)
     _check(parser, options, overrides)
+    set_flags()
     if options.vs:
         leave_memory()
     if options.profile:  # or a GPU's kernels run in graphs, which the trace does not look into

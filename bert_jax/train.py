@@ -30,6 +30,7 @@ from bert_jax.recipe import (
 )
 from bert_jax.tokenizers import Tokenizer
 from bert_jax.training.checkpoint import Checkpoints, set_damaged_aside
+from bert_jax.training.compilation import Compilations, kept_programs, set_flags
 from bert_jax.training.curves import draw_curves
 from bert_jax.training.evaluation import describe, evaluate, held_out_batches
 from bert_jax.training.examples import show_examples
@@ -114,6 +115,7 @@ def train(
     # Train, stage by stage.
     with ExitStack() as stack:
         stack.enter_context(closing(checkpoints))
+        compilations = stack.enter_context(Compilations())
         metrics = None
         if processes.is_first:
             log = MetricsLog(
@@ -158,6 +160,7 @@ def train(
             pace=pace,
             watchdog=watchdog,
             profile=profile,
+            compilations=compilations,
         )
         for stage in parts.stages:
             if int(state.step) >= stage.last_step or loop.is_over:
@@ -330,12 +333,14 @@ def main(arguments: list[str]) -> None:
         parser.error(f"--profile is {options.profile}; it must not be negative")
     if options.wandb:
         require_wandb()
+    set_flags()
     with Stopping() as stopping:
         with joined(timeout=options.join_timeout) as processes, ExitStack() as stack:
             recipe, run = open_run(options, overrides)
             console = Console(quiet=options.quiet, silent=not processes.is_first)
             if processes.is_first:
                 stack.enter_context(run.locked())
+            stack.enter_context(kept_programs(run.compilation_cache, console.warn))
             stopped = train(
                 recipe, run, console, processes=processes, stopping=stopping, options=options
             )

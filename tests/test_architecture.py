@@ -45,6 +45,7 @@ FLOORS: list[list[str]] = [
         "data",
         "interop",
         "training.stopping",
+        "training.compilation",
         "training.watchdog",
         "training.parallel",
         "training.rendezvous",

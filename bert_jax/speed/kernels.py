@@ -5,6 +5,7 @@ carries the path of modules and scopes that it comes from.
 """
 
 import gzip
+import itertools
 import json
 import re
 import tempfile
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 
 from bert_jax.errors import MachineError
+from bert_jax.speed.hlo import Instruction, read_computations
 from bert_jax.speed.timing import JaxStep
 
 # A group and what it is known by: opcode and path of an instruction, as "opcode path". An
@@ -28,9 +30,9 @@ GROUPS = [
     ("matmul", r"^(dot|convolution) |^custom-call \S*(gemm|matmul)"),
     ("between devices", r"^(all-|reduce-scatter|collective-)|/psum\b"),
     ("layer norm", r"/LayerNorm/"),
-    ("dropout", r"/([Dd]ropout(_\d+)?)/|/jit\(_(bernoulli|uniform)\)|threefry"),
+    ("dropout", r"/[Dd]ropout(_\d+)?/"),
     ("embedding", r"/embeddings/"),
-    ("head and loss", r"log_softmax|logsumexp|take_along_axis|/(predictions|seq_relationship)/"),
+    ("head and loss", r"/(predictions|seq_relationship)/|\bjvp\(losses\)|/losses/"),
     ("optimizer", r"/optimizer/"),
     ("activation and bias", r"/(intermediate|dense|query|key|value)/"),
 ]
@@ -91,15 +93,6 @@ class Profile(NamedTuple):
         }
 
 
-_HEADER = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) (?:\([^)]*.*\) -> .*)?\{$")
-_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (.*)$")
-# The type is a word or a tuple of types, with layouts and comments; then opcode and operands.
-_OPCODE = re.compile(r"(?:^|[\s)}\]])([a-z][a-z0-9\-]*)\(")
-_PATH = re.compile(r'op_name="([^"]*)"')
-_TARGET = re.compile(r'custom_call_target="([^"]*)"')
-_CALLS = re.compile(r"calls=%?([\w.\-]+)")
-
-
 def group_of(members: Iterable[str]) -> str:
     """The group of instructions that run as one kernel, each as "opcode path"."""
     members = list(members)
@@ -109,30 +102,21 @@ def group_of(members: Iterable[str]) -> str:
     return OTHER
 
 
-def read_program(text: str) -> dict[str, Kernel]:
+def name_kernels(text: str) -> dict[str, Kernel]:
     """The instructions of an optimised HLO text, by name."""
-    computation = ""
-    members: dict[str, list[str]] = defaultdict(list)  # of a computation
-    found: list[tuple[str, str, str, str, str | None]] = []
-    for line in text.splitlines():
-        if header := _HEADER.match(line):
-            computation = header[1]
-        elif instruction := _INSTRUCTION.match(line):
-            name, rest = instruction.groups()
-            if not (opcode := _OPCODE.search(rest)):
-                continue
-            path, target = _PATH.search(rest), _TARGET.search(rest)
-            calls = _CALLS.search(rest) if opcode[1] == "fusion" else None
-            known_by = f"{opcode[1]} {target[1] if target else ''} {path[1] if path else ''}"
-            if opcode[1] not in _PASSING:
-                members[computation].append(known_by)
-            found.append(
-                (name, opcode[1], path[1] if path else "", known_by, calls[1] if calls else None)
-            )
-    return {
-        name: Kernel(name, opcode, path, group_of([known_by, *members.get(calls or "", [])]))
-        for name, opcode, path, known_by, calls in found
-    }
+    computations, _ = read_computations(text)
+
+    def known_by(line: Instruction) -> str:
+        return f"{line.opcode} {line.target} {line.path}"
+
+    found = {}
+    for line in itertools.chain.from_iterable(computations.values()):
+        members = [known_by(line)]
+        if line.opcode == "fusion":
+            inside = itertools.chain.from_iterable(computations[name] for name in line.called())
+            members += [known_by(one) for one in inside if one.opcode not in _PASSING]
+        found[line.name] = Kernel(line.name, line.opcode, line.path, group_of(members))
+    return found
 
 
 def profile_steps(step: JaxStep, num_steps: int) -> Profile:
@@ -156,7 +140,7 @@ def profile_steps(step: JaxStep, num_steps: int) -> Profile:
         events = json.loads(gzip.decompress(file.read_bytes()))["traceEvents"]
     return summarize(
         events,
-        read_program(step.program.get_hlo_text()),
+        name_kernels(step.program.get_hlo_text()),
         step_ms=seconds * 1e3 / num_steps,
         num_steps=num_steps,
         num_devices=len(step.devices),

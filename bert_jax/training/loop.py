@@ -17,6 +17,7 @@ from jaxtyping import Array, Key
 from bert_jax.console import Console, duration
 from bert_jax.errors import MachineError, UserError
 from bert_jax.training.checkpoint import Checkpoints
+from bert_jax.training.compilation import Compilations
 from bert_jax.training.curves import draw_curves
 from bert_jax.training.metrics import EventName, MetricsLog, Window
 from bert_jax.training.parallel import Devices, Parallelism, make_notes, shard_batch, whole
@@ -111,6 +112,7 @@ class Loop:
       pace: keeps the time.
       watchdog: watches over the steps.
       profile: traces some of them.
+      compilations: counts those of this thread.
     """
 
     folder: Path
@@ -128,6 +130,7 @@ class Loop:
     pace: Pace
     watchdog: Watchdog
     profile: Profile
+    compilations: Compilations
 
     def __post_init__(self) -> None:
         self._window = Window(self.progress.window)
@@ -138,6 +141,7 @@ class Loop:
         self._stop = False
         self._budget_spent = self._elapsed() >= 1
         self._forecast_at: int | None = None
+        self._recompiled = False
 
     def run(self, state: TrainState, work: Work, bar: Any) -> TrainState:
         """Makes the steps of a stage.
@@ -151,7 +155,8 @@ class Loop:
         if int(state.step) == work.first_step:
             self._spikes = SpikeMonitor()  # the losses of other lengths and batches are others
         batches = self.pace.timed(work.batches)
-        for step in range(int(state.step) + 1, work.last_step + 1):
+        first = int(state.step) + 1
+        for step in range(first, work.last_step + 1):
             batch = next(batches, None)
             if batch is None:
                 raise MachineError(
@@ -161,9 +166,10 @@ class Loop:
                 )
             notes = make_notes(self.devices, stop=self.stopping.requested, elapsed=self._elapsed())
             self.profile.before()
-            state, sums, vitals = work.step(
-                state, shard_batch(batch, self.devices), notes, self.key
-            )
+            rows = shard_batch(batch, self.devices)
+            compiled = self.compilations.count
+            state, sums, vitals = work.step(state, rows, notes, self.key)
+            self._look_for_compilation(step, since=compiled, is_first=step == first)
             self._window.add(sums)
             self.pace.step(sums)
             if line := self.profile.after(sums):
@@ -250,6 +256,17 @@ class Loop:
             f"{what}; its update was left out, {self._skipped} of {self.settings.skip_nonfinite} "
             f"that may be; its batch is in {path}"
         )
+
+    def _look_for_compilation(self, step: int, *, since: int, is_first: bool) -> None:
+        """Warns once: whatever changed shape or place may do so at every step."""
+        if is_first or self.compilations.count == since or self._recompiled:
+            return
+        self._recompiled = True
+        self.console.warn(
+            f"step {step:,} was compiled again: what went into it was of another shape or type, or "
+            "lay elsewhere, than before; training goes on, but slower"
+        )
+        self._event(step, "recompiled")
 
     def _event(self, step: int, name: EventName, **facts: Any) -> None:
         if self.metrics:

@@ -17,7 +17,7 @@ from bert_jax.atomic import write_file
 from bert_jax.training.steps import Sums
 from bert_jax.training.wandb_run import WandbRun
 
-EventName = Literal["loss_spike", "skipped_update", "older_checkpoint", "stopped"]
+EventName = Literal["loss_spike", "skipped_update", "older_checkpoint", "stopped", "recompiled"]
 # A resumed run meets these again; the others are its history.
 _REPEATED = ("loss_spike", "skipped_update")
 

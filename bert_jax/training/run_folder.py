@@ -41,6 +41,7 @@ class RunFolder:
         self.tokenizer = path / "tokenizer"
         self.corpus = path / "corpus"
         self.checkpoints = path / "checkpoints"
+        self.compilation_cache = path / "compilation_cache"
 
     def read(self) -> dict[str, Any]:
         """The contents of `config.json`.

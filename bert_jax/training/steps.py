@@ -127,7 +127,8 @@ def _sums(
         deterministic=dropout_key is None,
         rngs=None if dropout_key is None else {"dropout": dropout_key},
     )
-    return pretraining_sums(logits[0], logits[1], batch)
+    with jax.named_scope("losses"):
+        return pretraining_sums(logits[0], logits[1], batch)
 
 
 def real_shares(config: BertConfig, batch: DeviceBatch) -> Sums:
