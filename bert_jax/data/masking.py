@@ -72,13 +72,15 @@ class Masking:
         Of one example it is the budget of a full row. Of several: rounding adds at most 1/2
         to `length · rate`, and the least budget, 1, at most `1 − 3 · rate`, for an example has
         at least 3 tokens. The lengths add up to T at most, so the budgets of n examples add
-        up to `T · rate + n · max(1/2, 1 − 3 · rate)` at most; and no more than T / 3 fit.
+        up to `T · rate + n · max(1/2, 1 − 3 · rate)` at most; and no more than T / 3 fit. Nor is
+        a budget larger than its example.
         """
         if examples_per_row == 1:
             return int(self.budget(np.array([seq_len]))[0])
         most = min(examples_per_row, seq_len // _SHORTEST)
         bound = seq_len * self.rate + most * max(0.5, 1 - _SHORTEST * self.rate)
-        return math.floor(bound + 1e-6)  # against the rounding of floats; it must not be less
+        # Floats round; it must not be less for that.
+        return min(seq_len, math.floor(bound + 1e-6))
 
     def budget(self, lengths: Integer[np.ndarray, "*B"]) -> Int[np.ndarray, "*B"]:
         """How many tokens of an example may be chosen; `lengths` count [CLS] and [SEP]s.
