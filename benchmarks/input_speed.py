@@ -34,7 +34,7 @@ def _batches(corpus: Corpus, options: argparse.Namespace, seq_len: int) -> Batch
     return Batches(
         corpus,
         load_tokenizer(options.corpus / "tokenizer"),
-        pairs=Pairs(seq_len=seq_len),
+        pairs=Pairs(seq_len=seq_len, examples_per_row=options.examples_per_row),
         masking=Masking(whole_word=True),
         batch_size=options.batch,
         seed=0,
@@ -85,6 +85,13 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--batch", type=int, default=256, metavar="B", help="rows (default: 256)")
     parser.add_argument(
         "--seq-len", type=int, nargs="+", default=[128, 512], metavar="T", help="(default: 128 512)"
+    )
+    parser.add_argument(
+        "--examples-per-row",
+        type=int,
+        default=1,
+        metavar="K",
+        help="most examples that share a row (default: 1)",
     )
     parser.add_argument(
         "--steps", type=int, default=100, metavar="N", help="batches (default: 100)"

@@ -148,6 +148,11 @@ def test_examples_are_exported(shell, text: Path, tmp_path: Path) -> None:  # ty
     assert file.stat().st_size > 10_000
     assert "tfrecord-32 exists; remove it" in shell.run(command, status=2)
     open_corpus(output)
+    # A reader of such files knows one example a row; they are the same.
+    (output / "tfrecord-32").rename(tmp_path / "one")
+    assert shell.run([*command, "--config.pairs.examples_per_row=8"]).count("examples to") == 1
+    (other,) = (output / "tfrecord-32").glob("*.tfrecord")
+    assert other.read_bytes() == (tmp_path / "one" / other.name).read_bytes()
 
 
 @pytest.mark.parametrize(
