@@ -19,6 +19,8 @@ from batch_cases import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bert_jax import check
+from bert_jax.console import Console
 from bert_jax.data.batches import Batch, Batches
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.keyed_random import Stream
@@ -119,36 +121,6 @@ def test_golden_rows_never_change() -> None:
 def test_a_row_holds_at_least_one(most: int) -> None:
     with pytest.raises(UserError, match=f"examples_per_row is {most}; it must be at least 1"):
         Pairs(seq_len=24, examples_per_row=most)
-
-
-# The room for predictions.
-
-
-def most_predictions(masking: Masking, seq_len: int, most: int) -> int:
-    """The largest sum of budgets of so many examples of 3 tokens or more, by trying all."""
-    budget = [0] * 3 + masking.budget(np.arange(3, seq_len + 1)).tolist()
-    best = [0] * (seq_len + 1)  # by tokens
-    for _ in range(min(most, seq_len // 3)):
-        best = [
-            max([best[room], *(budget[n] + best[room - n] for n in range(3, room + 1))])
-            for room in range(seq_len + 1)
-        ]
-    return best[-1]
-
-
-@settings(max_examples=60, deadline=None, derandomize=True)
-@given(st.integers(5, 60), st.integers(2, 30), st.floats(0.001, 0.999))
-def test_no_row_can_have_more_predictions(seq_len: int, most: int, rate: float) -> None:
-    masking = Masking(rate=rate)
-    assert most_predictions(masking, seq_len, most) <= masking.max_predictions(seq_len, most)
-
-
-@pytest.mark.parametrize(
-    ("seq_len", "most", "rate"), [(512, 8, 0.15), (128, 99, 0.15), (128, 4, 0.15), (60, 9, 0.01)]
-)
-def test_the_bound_is_reached(seq_len: int, most: int, rate: float) -> None:
-    masking = Masking(rate=rate)
-    assert masking.max_predictions(seq_len, most) == most_predictions(masking, seq_len, most)
 
 
 # Packed or not, an example is the same.
@@ -378,6 +350,17 @@ def test_readable_examples_are_the_same_packed_or_not(tmp_path: Path) -> None:
         return Counter(map(repr, islice(examples(batches), batches.num_examples)))
 
     assert read(MOST) == read(1)
+
+
+def test_check_tells_how_many_examples_a_row_holds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batches = make_packed(tmp_path / "corpus", seq_len=512, examples_per_row=2)
+    check._show_statistics(Console(quiet=True), batches, measure(batches, num_tokens=1 << 15))
+    printed = capsys.readouterr()
+    (line,) = (line for line in printed.out.splitlines() if line.startswith("examples a row"))
+    assert 1 < float(line.split()[3]) <= 2
+    assert "wastes less, and so may a larger pairs.examples_per_row" in printed.err
 
 
 def test_statistics_are_the_same_packed_or_not(tmp_path: Path) -> None:
