@@ -42,6 +42,7 @@ _RATES = (1e4, 1e5, 1e6)  # tokens a second: a few cores, a small GPU, a large o
 
 # Of an example, while two epochs are kept and a third is planned: 160 to 190 at 10⁷ sentences.
 _PLAN_BYTES = 180
+_ROW_BYTES = 32  # more, where rows hold several: who shares a row, of the two epochs that are kept
 
 # What is warned of. The paper's run made about 40 epochs (Devlin et al. 2018, section A.2).
 _MOST_PADDING = 0.4
@@ -118,11 +119,13 @@ def _show_scripts(console: Console, batches: Batches) -> None:
 
 def _show_statistics(console: Console, batches: Batches, seen: Statistics) -> None:
     pairs, masking, predictions = batches.pairs, batches.masking, seen.predictions
-    random_next = seen.random_next / seen.rows
+    random_next = seen.random_next / seen.examples
     rows = [
         ("tokens a row", f"{seen.tokens / seen.rows:.1f}", ""),
         ("padding", f"{seen.padding_share:.1%}", "16% at 128 tokens, 46% at 512"),
     ]
+    if pairs.examples_per_row > 1:
+        rows.append(("examples a row", f"{seen.examples / seen.rows:.2f}", "1"))
     if pairs.task == "SOP":
         rows.append(("exchanged segments", f"{random_next:.1%}", ""))
     elif pairs.nsp:
@@ -130,7 +133,7 @@ def _show_statistics(console: Console, batches: Batches, seen: Statistics) -> No
     rows += [
         (
             "predictions, full row",
-            f"{masking.max_predictions(pairs.seq_len)}",
+            f"{masking.max_predictions(pairs.seq_len, pairs.examples_per_row)}",
             "19 of 128 tokens, 77 of 512",
         ),
         ("predictions a row", f"{predictions / seen.rows:.1f}", ""),
@@ -152,12 +155,15 @@ def _show_statistics(console: Console, batches: Batches, seen: Statistics) -> No
             "whole words 0%",
         ),
     ]
-    console.grid([f"{seen.rows:,} examples", "here", "Google's"], rows)
+    console.grid([f"{seen.examples:,} examples", "here", "Google's"], rows)
     console.say("(Google's own code, on documents of about 20 sentences)")
     if seen.padding_share > _MOST_PADDING:
+        more = "pairs.examples_per_row=8 puts several examples in a row"
+        if pairs.examples_per_row > 1:
+            more = "so may a larger pairs.examples_per_row"
         console.warn(
             f"{seen.padding_share:.0%} of the batches is padding; a shorter pairs.seq_len "
-            "wastes less"
+            f"wastes less, and {more}"
         )
     if pairs.nsp and not _RANDOM_NEXT[0] <= random_next <= _RANDOM_NEXT[1]:
         console.warn(
@@ -186,7 +192,7 @@ def _show_run(
     *,
     rates: Sequence[float],
 ) -> None:
-    seq_len, num_examples = batches.pairs.seq_len, batches.num_examples
+    seq_len = batches.pairs.seq_len
     steps = stage.last_step - stage.first_step
     tokens = steps * stage.batch_size * seq_len
     real = tokens * (1 - statistics.padding_share)
@@ -199,6 +205,7 @@ def _show_run(
         memory = memory._replace(gradients=2 * memory.gradients)
     if parts.parallelism.shard_optimizer:
         memory = memory._replace(optimizer=-(-memory.optimizer // jax.device_count()))
+    planned = _PLAN_BYTES + (_ROW_BYTES if batches.pairs.examples_per_row > 1 else 0)
     sentences = batches.corpus.sentences
     bounds = sentences.offsets.nbytes + sentences.documents.nbytes
     console.table(
@@ -219,12 +226,12 @@ def _show_run(
             ("gradients", size(memory.gradients)),
             ("activations", f"about {size(memory.activations)}"),
             ("memory", f"about {size(sum(memory))} on each device; an estimate"),
-            ("planning", f"about {size(bounds + _PLAN_BYTES * num_examples)} on the host"),
+            ("planning", f"about {size(bounds + planned * batches.num_examples)} on the host"),
         ],
     )
-    if num_examples < stage.batch_size:
+    if batches.num_rows < stage.batch_size:
         console.warn(
-            f"the text gives {num_examples:,} examples, fewer than a batch; lower batch_size or "
+            f"the text fills {batches.num_rows:,} rows, fewer than a batch; lower batch_size or "
             "add text"
         )
     for count, item in zip(epochs, mixture(parts.text.source), strict=True):

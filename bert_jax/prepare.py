@@ -3,6 +3,7 @@
 python -m bert_jax.prepare --config configs/base.py --output corpora/wikipedia
 """
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -114,7 +115,8 @@ class _Export:
         from bert_jax.data.masking import Masking
         from bert_jax.data.pairs import Pairs
 
-        self._pairs = _section(config, "pairs", Pairs)
+        # A reader expects a pair a row. Packed or not, an example has the same tokens and masks.
+        self._pairs = dataclasses.replace(_section(config, "pairs", Pairs), examples_per_row=1)
         self._masking = _section(config, "masking", Masking)
         self._seed = config["seed"]
         self._epochs = epochs

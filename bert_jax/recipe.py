@@ -5,6 +5,7 @@ What the commands on a run share: `train` goes on to the steps, `check` to the f
 
 import argparse
 import dataclasses
+import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -119,6 +120,18 @@ SECTIONS: dict[str, tuple[Callable[..., object], set[str]]] = {
 }
 
 
+def section_defaults() -> dict[str, dict[str, Any]]:
+    """What the keys of each section are where a config lacks them."""
+    return {
+        name: {
+            key: parameter.default
+            for key, parameter in inspect.signature(function).parameters.items()
+            if key not in given and parameter.default is not parameter.empty
+        }
+        for name, (function, given) in SECTIONS.items()
+    }
+
+
 def add_run(parser: cli.Parser) -> None:
     """The flags that name a run."""
     parser.add_argument("--config", required=True, metavar="FILE", help="config file, see configs/")
@@ -218,7 +231,7 @@ def prepare_text(
         if text.corpus and run.is_trained:
             raise UserError(f"{parts.corpus} is not there; say where it is by data.corpus")
         text.open()
-    for change in run.claim(dataclasses.asdict(recipe), Recipe.history):
+    for change in run.claim(dataclasses.asdict(recipe), Recipe.history, section_defaults()):
         console.say(f"changed since the run began: {change}")
     if run.tokenizer.exists():  # perhaps without the corpus, which can be made again
         vocabulary = dataclasses.replace(vocabulary, path=str(run.tokenizer))
@@ -270,7 +283,12 @@ def epochs_of(parts: Parts, stage: Stage, batches: Batches) -> list[tuple[str, s
     """How often a stage goes through each of its sources, as rows of a table."""
     mixed = batches.mixture
     return [
-        ("epochs", f"{figure(count)} of {source.num_examples:,} examples of {item.source}")
+        (
+            "epochs",
+            f"{figure(count)} of {source.num_examples:,} examples "
+            + (f"in {source.num_rows:,} rows " if parts.pairs.examples_per_row > 1 else "")
+            + f"of {item.source}",
+        )
         for count, source, item in zip(
             mixed.epochs((stage.last_step - stage.first_step) * stage.batch_size),
             mixed.sources,

@@ -177,7 +177,9 @@ def train(
                 flops_per_token=training_flops_per_token(
                     parts.model.config,
                     seq_len=stage.seq_len,
-                    num_predictions=parts.masking.max_predictions(stage.seq_len),
+                    num_predictions=parts.masking.max_predictions(
+                        stage.seq_len, parts.pairs.examples_per_row
+                    ),
                 ),
             )
             stopping.deferred = True

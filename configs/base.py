@@ -63,7 +63,13 @@ def get_config() -> ConfigDict:
                 "lowercase": True,
                 "strip_accents": False,
             },
-            "pairs": {"seq_len": 128, "nsp": True, "negatives": "random", "short_seq_prob": 0.1},
+            "pairs": {
+                "seq_len": 128,
+                "nsp": True,
+                "negatives": "random",
+                "short_seq_prob": 0.1,
+                "examples_per_row": 1,  # more: so many may share a row, with less padding
+            },
             "masking": {
                 "rate": 0.15,
                 "whole_word": False,

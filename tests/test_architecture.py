@@ -25,6 +25,7 @@ FLOORS: list[list[str]] = [
         "data.keyed_random",
         "data.boundaries",
         "data.chunking",
+        "data.packing",
         "data.selection",
         "data.masking",
         "data.pairs",

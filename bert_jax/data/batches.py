@@ -12,15 +12,19 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from bert_jax.data.corpus import Corpus
-from bert_jax.data.examples import Examples, Mixture
+from bert_jax.data.examples import Drawn, Examples, Mixture
 from bert_jax.data.masking import Masking
+from bert_jax.data.packing import Seats
 from bert_jax.data.pairs import Pairs, Plan
 from bert_jax.tokenizers import Tokenizer
 
 Batch = dict[str, np.ndarray]
 """int32 unless noted: `input_ids` [B T], `segment_ids` [B T], `lengths` [B] (0 for a row
 of padding), `mlm_positions` [B P], `mlm_ids` [B P], `mlm_weights` [B P] float32 and, with
-pairs, `nsp_labels` [B] (0: the second segment follows the first; 1: it does not)."""
+pairs, `nsp_labels` [B] (0: the second segment follows the first; 1: it does not).
+
+With `pairs.examples_per_row`, K, above 1, examples lie in a row one after the other, from the
+left; `lengths` and `nsp_labels` are [B K], of its examples in order, 0 where there are fewer."""
 
 
 class Layout(NamedTuple):
@@ -31,14 +35,14 @@ class Layout(NamedTuple):
       text: which of them come from the text: neither [CLS], [SEP] nor padding.
       continues: of those, which belong to the word before; elsewhere without meaning.
       segment_ids: 1 for the second segment and its [SEP]; 0 for padding too.
-      lengths: real tokens in each row, 0 for a row of padding.
+      lengths: as in a batch.
     """
 
     ids: Int[np.ndarray, "B T"]
     text: Bool[np.ndarray, "B T"]
     continues: Bool[np.ndarray, "B T"]
     segment_ids: Int[np.ndarray, "B T"]
-    lengths: Int[np.ndarray, " B"]
+    lengths: Int[np.ndarray, " B *K"]
 
 
 def predicted_tokens(batch: Batch) -> Bool[np.ndarray, "B T"]:
@@ -81,12 +85,12 @@ class Batches:
           tokenizer: what made them.
           pairs: how to cut them into examples.
           masking: how to hide some.
-          batch_size: B.
+          batch_size: B, in rows.
           seed: decides everything random.
           documents: of each source.
-          weights: each source's share of the examples; they sum to 1.
+          weights: each source's share of the rows; they sum to 1.
           first_step: number of the first batch of this shape in a run of several.
-          first_example: how many examples the batches before it held: it goes on from there,
+          first_example: how many rows the batches before it held: it goes on from there,
             through the epochs, so that nothing is seen twice with the same mask.
 
         Raises:
@@ -107,8 +111,13 @@ class Batches:
 
     @property
     def num_examples(self) -> int:
-        """Of one epoch."""
+        """Of the first epoch."""
         return self.mixture.num_examples
+
+    @property
+    def num_rows(self) -> int:
+        """Of one epoch."""
+        return self.mixture.num_rows
 
     def batch(self, step: int, rows: slice = slice(None)) -> Batch:
         """Global batch `step`, or some of its rows."""
@@ -118,12 +127,22 @@ class Batches:
         """As `batch`, for one pass over the first epoch: past its end rows are padding."""
         first = step * self.batch_size
         numbers = np.arange(first, first + self.batch_size)[rows]
-        return self._build(np.where(numbers < self.num_examples, numbers, -1))
+        return self._build(np.where(numbers < self.num_rows, numbers, -1))
 
     def unmasked(self, step: int) -> Layout:
         """What `batch` hides tokens of."""
-        plan, _ = self.mixture.look_up(self._numbers(step))
-        return self._lay_out(plan)
+        drawn = self.mixture.look_up(self._numbers(step))
+        layout = self._lay_out(drawn.plan)
+        if self.pairs.examples_per_row == 1:
+            return layout
+        seats = self._seats(drawn, layout, num_rows=self.batch_size)
+        return Layout(
+            ids=seats.tokens(layout.ids, self.tokenizer.pad_id),
+            text=seats.tokens(layout.text, 0),
+            continues=seats.tokens(layout.continues, 0),
+            segment_ids=seats.tokens(layout.segment_ids, 0),
+            lengths=seats.lengths,
+        )
 
     def _numbers(self, step: int) -> Int[np.ndarray, " B"]:
         first = self._first_example + (step - self.first_step) * self.batch_size
@@ -132,34 +151,60 @@ class Batches:
     @property
     def padding_share(self) -> float:
         """Share of a row that is padding, on the average of the first epoch."""
-        specials = self.pairs.seq_len - self.pairs.max_tokens
-        return 1 - (self.mixture.mean_tokens + specials) / self.pairs.seq_len
+        return 1 - self.mixture.tokens_per_row / self.pairs.seq_len
 
     @property
     def num_batches_once(self) -> int:
         """How many batches `once` has."""
-        return -(-self.num_examples // self.batch_size)
+        return -(-self.num_rows // self.batch_size)
 
     def _build(self, numbers: Int[np.ndarray, " B"]) -> Batch:
-        plan, keys = self.mixture.look_up(numbers)
-        layout = self._lay_out(plan)
+        drawn = self.mixture.look_up(numbers)
+        layout = self._lay_out(drawn.plan)
         batch = self.masking.apply(
             layout.ids,
             lengths=layout.lengths,
             candidates=layout.text,
             continues=layout.continues,
-            keys=keys,
+            keys=drawn.keys,
             mask_id=self.tokenizer.mask_id,
             random_ids=self.tokenizer.ordinary_ids,
         )
         batch["segment_ids"] = layout.segment_ids.astype(np.int32)
         batch["lengths"] = layout.lengths.astype(np.int32)
         if self.pairs.nsp:
-            batch["nsp_labels"] = plan.label.astype(np.int32)
-        return batch
+            batch["nsp_labels"] = drawn.plan.label.astype(np.int32)
+        if self.pairs.examples_per_row == 1:
+            return batch
+        # An example is masked in a row of its own, so its masks are the same in any company.
+        seats = self._seats(drawn, layout, num_rows=len(numbers))
+        packed = seats.predictions(
+            batch["mlm_positions"],
+            batch["mlm_ids"],
+            batch["mlm_weights"],
+            num_places=self.masking.max_predictions(
+                self.pairs.seq_len, self.pairs.examples_per_row
+            ),
+        )
+        packed["input_ids"] = seats.tokens(batch["input_ids"], self.tokenizer.pad_id)
+        packed["segment_ids"] = seats.tokens(batch["segment_ids"], 0)
+        packed["lengths"] = seats.lengths.astype(np.int32)
+        if self.pairs.nsp:
+            packed["nsp_labels"] = seats.numbers(batch["nsp_labels"])
+        return packed
+
+    def _seats(self, drawn: Drawn, layout: Layout, *, num_rows: int) -> Seats:
+        """Where examples that lie in rows of their own come to lie together."""
+        return Seats(
+            drawn.rows,
+            layout.lengths,
+            num_rows=num_rows,
+            seq_len=self.pairs.seq_len,
+            examples_per_row=self.pairs.examples_per_row,
+        )
 
     def _lay_out(self, plan: Plan) -> Layout:
-        """`[CLS] A [SEP] B [SEP]` in every row, all rows at once."""
+        """`[CLS] A [SEP] B [SEP]`, each example in a row of its own, all at once."""
         a_length, b_length = plan.a_length[:, None], plan.b_length[:, None]
         place = np.arange(self.pairs.seq_len)
         first_separator = a_length + 1

@@ -38,7 +38,7 @@ def export_tfrecord(
 
     Args:
       folder: made here, with `train-00000.tfrecord` and so on.
-      batches: the examples.
+      batches: the examples, one a row: a reader knows no others.
       epochs: how many, each with new pairs and masks (Google's `dupe_factor`).
       console: shows progress.
       examples_per_file: of all files but the last.

@@ -30,6 +30,7 @@ class Stream(IntEnum):
     ORDER = 2
     MASKS = 3
     MIXTURE = 4
+    ROWS = 5
 
 
 @njit(cache=True)

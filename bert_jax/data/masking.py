@@ -8,6 +8,7 @@ and random replacements are never special, unused or padded ids.
 """
 
 import dataclasses
+import math
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from bert_jax.data.selection import BRANCH, REPLACEMENT, choose_words
 from bert_jax.errors import UserError
 
 _LONGEST_RUN = 100  # words; SpanBERT's longest is 10
+_SHORTEST = 3  # tokens of an example: [CLS] a [SEP]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,12 +66,24 @@ class Masking:
                 f"{self.random_share} must not be negative nor add up to more than 1"
             )
 
-    def max_predictions(self, seq_len: int) -> int:
-        """P: the budget of a full row, so that no shorter one is ever cut."""
-        return int(self.budget(np.array([seq_len]))[0])
+    def max_predictions(self, seq_len: int, examples_per_row: int = 1) -> int:
+        """P, so that no row is ever cut, whatever its examples.
 
-    def budget(self, lengths: Integer[np.ndarray, " B"]) -> Int[np.ndarray, " B"]:
-        """How many tokens of a row may be chosen; `lengths` count [CLS] and [SEP]s.
+        Of one example it is the budget of a full row. Of several: rounding adds at most 1/2
+        to `length · rate`, and the least budget, 1, at most `1 − 3 · rate`, for an example has
+        at least 3 tokens. The lengths add up to T at most, so the budgets of n examples add
+        up to `T · rate + n · max(1/2, 1 − 3 · rate)` at most; and no more than T / 3 fit. Nor is
+        a budget larger than its example.
+        """
+        if examples_per_row == 1:
+            return int(self.budget(np.array([seq_len]))[0])
+        most = min(examples_per_row, seq_len // _SHORTEST)
+        bound = seq_len * self.rate + most * max(0.5, 1 - _SHORTEST * self.rate)
+        # Floats round; it must not be less for that.
+        return min(seq_len, math.floor(bound + 1e-6))
+
+    def budget(self, lengths: Integer[np.ndarray, "*B"]) -> Int[np.ndarray, "*B"]:
+        """How many tokens of an example may be chosen; `lengths` count [CLS] and [SEP]s.
 
         `np.rint` rounds halves to even as Python's `round` does in the original:
         10 tokens give 2, 30 give 4, 50 give 8, 70 give 10.

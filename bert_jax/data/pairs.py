@@ -73,12 +73,15 @@ class Pairs:
         the wrong order (ALBERT's sentence-order prediction).
       short_seq_prob: share of documents cut to a random shorter length, so that
         the model sees short inputs before fine-tuning.
+      examples_per_row: K, the most examples that share a row of T tokens; they see nothing
+        of each other. With 1 each has a row of its own, and padding behind it.
     """
 
     seq_len: int
     nsp: bool = True
     negatives: Literal["random", "swapped"] = "random"
     short_seq_prob: float = 0.1
+    examples_per_row: int = 1
 
     def __post_init__(self) -> None:
         if self.seq_len < 5:
@@ -93,6 +96,11 @@ class Pairs:
             )
         if not 0 <= self.short_seq_prob <= 1:
             raise UserError(f"pairs.short_seq_prob is {self.short_seq_prob}; it is a share, 0 to 1")
+        if self.examples_per_row < 1:
+            raise UserError(
+                f"pairs.examples_per_row is {self.examples_per_row}; it must be at least 1, which "
+                "gives each example a row of its own"
+            )
 
     @property
     def task(self) -> str:
@@ -102,7 +110,12 @@ class Pairs:
     @property
     def max_tokens(self) -> int:
         """Tokens of an example that come from the text."""
-        return self.seq_len - (3 if self.nsp else 2)
+        return self.seq_len - self.num_specials
+
+    @property
+    def num_specials(self) -> int:
+        """Tokens of an example that do not: [CLS] and a [SEP] for each segment."""
+        return 3 if self.nsp else 2
 
     def plan(
         self,

@@ -14,7 +14,7 @@ LEGEND = "[MASK→hidden], wrong→right and =kept= are to be predicted"
 
 
 class Example(NamedTuple):
-    """One row in words.
+    """An example in words.
 
     Attributes:
       segments: the marked words of each segment, one or two.
@@ -29,12 +29,15 @@ def examples(batches: Batches) -> Iterator[Example]:
     """The first examples of training, in order, for ever."""
     for step in count(batches.first_step):
         batch, layout = batches.batch(step), batches.unmasked(step)
-        labels = batch.get("nsp_labels", np.zeros(batches.batch_size, np.int32))
-        predicted = predicted_tokens(batch)
-        for row in range(batches.batch_size):
-            segments = []
+        lengths = layout.lengths.reshape(batches.batch_size, -1)  # [B K]
+        starts = np.cumsum(lengths, axis=1) - lengths
+        labels = batch.get("nsp_labels", np.zeros_like(lengths)).reshape(lengths.shape)
+        predicted, place = predicted_tokens(batch), np.arange(batches.pairs.seq_len)
+        for row, number in zip(*np.nonzero(lengths), strict=True):
+            start, segments = starts[row, number], []
+            mine = (place >= start) & (place < start + lengths[row, number])
             for segment in range(2):
-                here = layout.text[row] & (layout.segment_ids[row] == segment)
+                here = mine & layout.text[row] & (layout.segment_ids[row] == segment)
                 if here.any():
                     segments.append(
                         marked_words(
@@ -45,7 +48,7 @@ def examples(batches: Batches) -> Iterator[Example]:
                             continues=layout.continues[row, here],
                         )
                     )
-            yield Example(segments, bool(labels[row]))
+            yield Example(segments, bool(labels[row, number]))
 
 
 def marked_words(

@@ -18,8 +18,9 @@ class Statistics:
 
     Attributes:
       lengths: how many rows have 0, 1, … T real tokens, with [CLS] and [SEP].
-      random_next: rows whose second segment is a random one.
-      room: predictions that the rows may have, by their budgets and their text.
+      examples: in these rows.
+      random_next: examples whose second segment is a random one.
+      room: predictions that the examples may have, by their budgets and their text.
       predictions: those that they have.
       cut: what of the budgets is beyond P, and lost.
       masked: predicted tokens that are [MASK].
@@ -33,6 +34,7 @@ class Statistics:
     """
 
     lengths: Int[np.ndarray, " bins"]
+    examples: int = 0
     random_next: int = 0
     room: int = 0
     predictions: int = 0
@@ -62,21 +64,27 @@ class Statistics:
         return 1 - self.tokens / (self.rows * (len(self.lengths) - 1))
 
     def add(
-        self, batch: Batch, layout: Layout, *, budget: Int[np.ndarray, " B"], mask_id: int
+        self, batch: Batch, layout: Layout, *, budget: Int[np.ndarray, " B *K"], mask_id: int
     ) -> None:
         """Counts one batch.
 
         Args:
           batch: what the model sees.
           layout: the same rows before anything was hidden.
-          budget: how many tokens of each row may be hidden.
+          budget: how many tokens of each example may be hidden; any value where `lengths` is 0.
           mask_id: id of [MASK].
         """
-        num_places = batch["mlm_ids"].shape[1]
-        self.lengths += np.bincount(batch["lengths"], minlength=len(self.lengths))
+        num_rows, num_places = batch["mlm_ids"].shape
+        lengths = batch["lengths"].reshape(num_rows, -1)  # [B K]
+        budget = np.where(lengths > 0, budget.reshape(lengths.shape), 0)
+        ends = np.cumsum(lengths, axis=1)
+        text_before = np.cumsum(np.pad(layout.text, ((0, 0), (1, 0))), axis=1)  # [B T+1]
+        text = np.diff(np.take_along_axis(text_before, ends, axis=1), axis=1, prepend=0)
+        self.lengths += np.bincount(ends[:, -1], minlength=len(self.lengths))
+        self.examples += int((lengths > 0).sum())
         self.random_next += int(batch.get("nsp_labels", np.zeros(1)).sum())
-        self.room += int(np.minimum(budget, layout.text.sum(axis=1)).sum())
-        self.cut += int(np.maximum(budget - num_places, 0).sum())
+        self.room += int(np.minimum(budget, text).sum())
+        self.cut += int(np.maximum(budget.sum(axis=1) - num_places, 0).sum())
 
         row, place = np.nonzero(batch["mlm_weights"])
         position, original = batch["mlm_positions"][row, place], batch["mlm_ids"][row, place]
@@ -102,18 +110,18 @@ class Statistics:
 
 
 def measure(batches: Batches, *, num_tokens: int) -> Statistics:
-    """Counts the first examples of training.
+    """Counts the first rows of training.
 
     Args:
       batches: the examples.
-      num_tokens: about how many, with padding; fewer if four epochs have fewer.
+      num_tokens: of about how many, with padding; fewer if four epochs have fewer.
     """
     seq_len = batches.pairs.seq_len
     statistics = Statistics(lengths=np.zeros(seq_len + 1, np.int64))
-    # Batches only cut the stream of examples; wide ones are counted faster.
+    # Batches only cut the stream of rows; wide ones are counted faster.
     wide = copy.copy(batches)
-    wide.batch_size = min(_ROWS, batches.num_examples)
-    num_rows = min(num_tokens // seq_len, _EPOCHS * batches.num_examples)
+    wide.batch_size = min(_ROWS, batches.num_rows)
+    num_rows = min(num_tokens // seq_len, _EPOCHS * batches.num_rows)
     for step in range(-(-num_rows // wide.batch_size)):
         batch = wide.batch(batches.first_step + step)
         statistics.add(

@@ -42,7 +42,7 @@ class Stage(NamedTuple):
       of: how many there are.
       first_step: updates made before it.
       last_step: updates made at its end.
-      first_example: examples consumed before it.
+      first_example: rows consumed before it, of an example each or of several.
       seq_len: T.
       batch_size: B.
       micro_batch_size: rows that a device takes at a time, 0 for all of its rows.

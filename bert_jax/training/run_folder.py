@@ -3,10 +3,11 @@
 import json
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bert_jax.atomic import locked, write_file
@@ -72,7 +73,12 @@ class RunFolder:
         """Whether a checkpoint was saved here."""
         return self.saved_step is not None
 
-    def claim(self, config: dict[str, Any], history: History) -> list[str]:
+    def claim(
+        self,
+        config: dict[str, Any],
+        history: History,
+        defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    ) -> list[str]:
         """Makes the folder this config's, or checks that it is.
 
         Until something was trained the folder can change hands: a first try often
@@ -82,6 +88,8 @@ class RunFolder:
         Args:
           config: the resolved config, plain data.
           history: what a config trains on in its first steps.
+          defaults: of the keys of its sections; a key that a config lacks has this value, as one
+            has that was written before there was the key.
 
         Returns:
           What changed since the run began and may change, "name: old -> new" each.
@@ -94,7 +102,7 @@ class RunFolder:
             self._write(record)
             return []
         before = self.read()
-        changes = differences(before["config"], config)
+        changes = differences(_complete(before["config"], defaults), _complete(config, defaults))
         names = {line.partition(":")[0] for line in changes}
         changed = any(f"{name}.".startswith(FIXED) for name in names - _FREE)
         step = self.saved_step
@@ -151,6 +159,11 @@ class RunFolder:
         if self.config_file.exists() and self.read() == record:
             return
         write_file(self.config_file, json.dumps(record, indent=2) + "\n")
+
+
+def _complete(config: dict[str, Any], defaults: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The config with the keys that its sections lack."""
+    return config | {name: {**keys, **config.get(name, {})} for name, keys in defaults.items()}
 
 
 def versions() -> dict[str, str]:

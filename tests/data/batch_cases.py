@@ -44,6 +44,7 @@ def make_batches(
     nsp: bool = True,
     negatives: Literal["random", "swapped"] = "random",
     short_seq_prob: float = 0.1,
+    examples_per_row: int = 1,
     whole_word: bool = False,
     batch_size: int = 8,
     seed: int = 0,
@@ -57,7 +58,13 @@ def make_batches(
     return Batches(
         corpus,
         tokenizer,
-        pairs=Pairs(seq_len=seq_len, nsp=nsp, negatives=negatives, short_seq_prob=short_seq_prob),
+        pairs=Pairs(
+            seq_len=seq_len,
+            nsp=nsp,
+            negatives=negatives,
+            short_seq_prob=short_seq_prob,
+            examples_per_row=examples_per_row,
+        ),
         masking=Masking(whole_word=whole_word),
         batch_size=batch_size,
         seed=seed,

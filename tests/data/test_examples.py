@@ -42,7 +42,7 @@ def make_mixture(
 
 def owners(batches: Batches, numbers: np.ndarray) -> np.ndarray:
     """Which source the first segment of each example is of."""
-    plan, _ = batches.mixture.look_up(numbers)
+    plan, *_ = batches.mixture.look_up(numbers)
     borders = batches.corpus.sentences.offsets[batches.corpus.sentences.documents]
     document = np.searchsorted(borders, plan.a_start, side="right") - 1
     return np.searchsorted(BORDERS, document, side="right")
@@ -81,9 +81,9 @@ def test_a_source_goes_round_its_own_documents_as_it_would_alone(corpus: Corpus)
     batches = make_mixture(corpus, (0.3, 0.7))
     source = batches.mixture.sources[1]
     numbers = np.arange(3 * 1024)
-    plan, _ = batches.mixture.look_up(numbers)
+    plan, *_ = batches.mixture.look_up(numbers)
     mine = np.flatnonzero(owners(batches, numbers) == 1)
-    expected, _ = source.look_up(np.arange(len(mine)))
+    expected, *_ = source.look_up(np.arange(len(mine)))
     for period in range(3):
         span = slice(717 * period, 717 * (period + 1))
         found = np.stack([plan.a_start, plan.a_length, plan.b_start, plan.b_length])[:, mine[span]]
@@ -94,13 +94,13 @@ def test_a_source_goes_round_its_own_documents_as_it_would_alone(corpus: Corpus)
 
 def test_the_second_segment_is_of_the_same_source(corpus: Corpus) -> None:
     batches = make_mixture(corpus, (0.3, 0.7))
-    plan, _ = batches.mixture.look_up(np.arange(2048))
+    plan, *_ = batches.mixture.look_up(np.arange(2048))
     border = corpus.sentences.offsets[corpus.sentences.documents[BORDERS[0]]]
     np.testing.assert_array_equal(plan.a_start < border, plan.b_start < border)
 
 
 def test_no_two_examples_share_their_masks(corpus: Corpus) -> None:
-    _, keys = make_mixture(corpus, (0.3, 0.7)).mixture.look_up(np.arange(20_000))
+    _, keys, _ = make_mixture(corpus, (0.3, 0.7)).mixture.look_up(np.arange(20_000))
     assert len(np.unique(keys)) == 20_000
 
 
@@ -126,8 +126,8 @@ def test_epochs_are_counted_for_each_source(corpus: Corpus) -> None:
     mixture = make_mixture(corpus, (0.25, 0.75)).mixture
     first, second = (source.num_examples for source in mixture.sources)
     assert mixture.epochs(1000) == [250 / first, 750 / second]
-    mean = 0.25 * mixture.sources[0].mean_tokens + 0.75 * mixture.sources[1].mean_tokens
-    assert mixture.mean_tokens == pytest.approx(mean)
+    mean = 0.25 * mixture.sources[0].tokens_per_row + 0.75 * mixture.sources[1].tokens_per_row
+    assert mixture.tokens_per_row == pytest.approx(mean)
 
 
 def test_a_weight_that_rounds_to_nothing_is_refused(corpus: Corpus) -> None:

@@ -51,6 +51,7 @@ def test_golden_values_never_change() -> None:
         "ORDER": 2,
         "MASKS": 3,
         "MIXTURE": 4,
+        "ROWS": 5,
     }
     assert random_bits(0, Stream.PAIRS, 0, np.arange(3)).tolist() == [
         13202541901669973565,

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from masking_cases import (
     CLS,
     MASK,
@@ -66,6 +68,33 @@ def test_budget_rounds_as_python_does() -> None:
     lengths = np.arange(3, 2000)
     expected = [max(1, round(length * 0.15)) for length in lengths.tolist()]
     assert Masking().budget(lengths).tolist() == expected
+
+
+def most_predictions(masking: Masking, seq_len: int, most: int) -> int:
+    """The largest sum of budgets of so many examples of 3 tokens or more, by trying all."""
+    budget = [0] * 3 + masking.budget(np.arange(3, seq_len + 1)).tolist()
+    best = [0] * (seq_len + 1)  # by tokens
+    for _ in range(min(most, seq_len // 3)):
+        best = [
+            max([best[room], *(budget[n] + best[room - n] for n in range(3, room + 1))])
+            for room in range(seq_len + 1)
+        ]
+    return best[-1]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(5, 60), st.integers(2, 30), st.floats(0.001, 0.999))
+def test_no_row_can_have_more_predictions(seq_len: int, most: int, rate: float) -> None:
+    masking = Masking(rate=rate)
+    assert most_predictions(masking, seq_len, most) <= masking.max_predictions(seq_len, most)
+
+
+@pytest.mark.parametrize(
+    ("seq_len", "most", "rate"), [(512, 8, 0.15), (128, 99, 0.15), (128, 4, 0.15), (60, 9, 0.01)]
+)
+def test_the_bound_is_reached(seq_len: int, most: int, rate: float) -> None:
+    masking = Masking(rate=rate)
+    assert masking.max_predictions(seq_len, most) == most_predictions(masking, seq_len, most)
 
 
 def test_every_row_spends_its_whole_budget(masked: dict[str, np.ndarray]) -> None:

@@ -46,6 +46,7 @@ def test_counts_by_hand() -> None:
     figures = dataclasses.asdict(seen)
     assert figures.pop("lengths").tolist() == [0, 0, 0, 2, 0, 0, 0, 0, 0, 2, 0]
     assert figures == {
+        "examples": 4,
         "random_next": 2,
         "room": 2 * (5 + 1),  # the second row has one token of text
         "predictions": 2 * 5,

@@ -76,9 +76,10 @@ def test_suspicious_things_are_warned_of(run: Run) -> None:
     warnings = err.splitlines()
     assert len(warnings) == 4, err
     assert all(line.startswith("warning: ") for line in warnings)
-    assert "% of the batches is padding; a shorter pairs.seq_len" in warnings[0]
+    assert "% of the batches is padding; a shorter pairs.seq_len wastes less, and " in warnings[0]
+    assert "pairs.examples_per_row=8 puts several examples in a row" in warnings[0]
     assert "100% of the second segments are random ones" in warnings[1]
-    assert "the text gives 3 examples, fewer than a batch" in warnings[2]
+    assert "the text fills 3 rows, fewer than a batch" in warnings[2]
     assert "the run makes 1,333 epochs of" in warnings[3]
     assert "BERT's paper about 40; more may overfit" in warnings[3]
 

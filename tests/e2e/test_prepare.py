@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from bert_jax.data.corpus import Corpus
 from bert_jax.tokenizers import load_tokenizer
@@ -148,6 +149,17 @@ def test_examples_are_exported(shell, text: Path, tmp_path: Path) -> None:  # ty
     assert file.stat().st_size > 10_000
     assert "tfrecord-32 exists; remove it" in shell.run(command, status=2)
     open_corpus(output)
+    # A reader of such files knows one example a row; they are the same.
+    (output / "tfrecord-32").rename(tmp_path / "one")
+    shell.run([*command, "--config.pairs.examples_per_row=8"])
+    one, other = (
+        [
+            tf.train.Example.FromString(record)
+            for record in tf.data.TFRecordDataset(str(folder / file.name)).as_numpy_iterator()
+        ]
+        for folder in (tmp_path / "one", output / "tfrecord-32")
+    )
+    assert one == other
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,14 @@ def test_what_was_trained_on_may_not_change_and_what_comes_may(tmp_path: Path) -
     assert run.claim(later | {"model": {"width": 8, "remat": True}}, history)
 
 
+def test_a_key_that_is_newer_than_the_run_has_its_default(tmp_path: Path) -> None:
+    run, defaults = make_trained(tmp_path), {"pairs": {"examples_per_row": 1}}
+    assert run.claim(CONFIG | {"pairs": {"examples_per_row": 1}}, history, defaults) == []
+    assert run.claim(CONFIG, history, defaults) == []
+    with pytest.raises(UserError, match=r"pairs\.examples_per_row: 1 -> 8"):
+        run.claim(CONFIG | {"pairs": {"examples_per_row": 8}}, history, defaults)
+
+
 def test_it_may_run_longer_or_slower_and_says_so(tmp_path: Path) -> None:
     run = make_trained(tmp_path)
     changed = CONFIG | {"total_steps": 20, "schedule": {"peak_learning_rate": 5e-4}}
