@@ -25,8 +25,12 @@ from bert_jax.console import Console, size
 from bert_jax.model.heads import BertForPreTraining
 from bert_jax.model.sizes import ACTIVATIONS, ATTENTIONS, DTYPES, SIZES, BertConfig
 from bert_jax.speed.compiled import compiled_step, h100
+from bert_jax.speed.kernels import name_kernels
 from bert_jax.speed.program import Program, read_program
 from bert_jax.speed.synthetic import synthetic_batch
+
+# Of an H100 SXM: its data sheet's memory, and what was measured of products alone.
+_BYTES_PER_SECOND, _FLOPS = 3.35e12, 743e12
 
 # What one looks for: data that is only moved, and the two that are slow when contended.
 _MOVES = ("scatter", "gather", "transpose", "copy", "concatenate", "reduce", "sort", "fusion")
@@ -41,6 +45,21 @@ def groups(program: Program) -> list[tuple[str, str, int, int]]:
         found[kind, line.source].append(kernel.bytes)
     rows = [(kind, source, len(sizes), sum(sizes)) for (kind, source), sizes in found.items()]
     return sorted(rows, key=lambda row: -row[3])
+
+
+def by_purpose(text: str, program: Program) -> list[tuple[str, int, float]]:
+    """What kernels are for, as `benchmark --profile` has it: how many, and the least time.
+
+    In milliseconds of an H100: its 3.35 TB/s for their bytes or, if that is longer, 743 TFLOP/s
+    for their products, which cuBLASLt reached with such widths (D = 768).
+    """
+    known = name_kernels(text)
+    found: dict[str, list[float]] = defaultdict(list)
+    for kernel in program.kernels:
+        seconds = max(kernel.bytes / _BYTES_PER_SECOND, kernel.flops / _FLOPS)
+        found[known[kernel.instruction.name].group].append(1e3 * seconds)
+    rows = [(group, len(times), sum(times)) for group, times in found.items()]
+    return sorted(rows, key=lambda row: -row[2])
 
 
 def main(arguments: list[str]) -> None:
@@ -104,19 +123,21 @@ def main(arguments: list[str]) -> None:
     text = compiled.as_text() or ""
     if options.hlo:
         options.hlo.write_text(text)
-    report(options, config, compiled, read_program(text), seconds=seconds)
+    report(options, config, compiled, text, seconds=seconds)
 
 
 def report(
     options: argparse.Namespace,
     config: BertConfig,
     compiled: jax.stages.Compiled,
-    program: Program,
+    text: str,
     *,
     seconds: float,
 ) -> None:
-    """Prints the counts; `seconds` went into compiling."""
+    """Prints the counts; `text` is the optimised HLO, `seconds` went into compiling."""
+    program = read_program(text)
     console, memory = Console(), compiled.memory_analysis()
+    purposes = by_purpose(text, program)
     if options.json:
         figures = {
             "compile_seconds": seconds,
@@ -125,6 +146,7 @@ def report(
             "custom_calls": dict(program.custom_calls),
             "bytes": program.bytes,
             "matmul_flops": program.flops,
+            "least_ms": {group: least for group, _, least in purposes},
             "temp_bytes": memory.temp_size_in_bytes,
             "argument_bytes": memory.argument_size_in_bytes,
         }
@@ -148,7 +170,10 @@ def report(
             ("arguments", size(memory.argument_size_in_bytes)),
         ],
     )
-    console.say("where the bytes go")
+    rows = [[group, f"{number:,}", f"{least:.1f}"] for group, number, least in purposes]
+    total = ["together", f"{len(program.kernels):,}", f"{sum(row[2] for row in purposes):.1f}"]
+    console.grid(["what for", "kernels", "least ms on an H100"], [*rows, total])
+    console.say("\nwhere the bytes go")
     for kind, source, number, total in groups(program)[: options.top]:
         console.say(f"  {size(total):>9}  {number:>4} × {kind:<32} {source}")
 

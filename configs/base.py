@@ -84,7 +84,10 @@ def get_config() -> ConfigDict:
                 "num_segments": 2,
                 "activation": "gelu",
                 "dropout": 0.1,
+                # The paper's. At 0.0 an NVIDIA GPU takes flash attention: 15 ms of 100 less at 128
+                # tokens, 64 less at 512.
                 "attention_dropout": 0.1,
+                "attention": "auto",
                 "dtype": "bfloat16",
                 "remat": False,  # True: activations are computed twice instead of kept
             },

