@@ -5,6 +5,7 @@ python -m bert_jax.benchmark --size tiny
 
 import argparse
 import json
+import math
 import os
 import platform
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ from bert_jax.speed.tables import (
 from bert_jax.speed.timing import Row, Work, make_step, sweep, time_steps
 from bert_jax.speed.torch_steps import compare, leave_memory
 from bert_jax.training.compilation import set_flags
-from bert_jax.training.parallel import all_devices, describe_devices
+from bert_jax.training.parallel import all_devices, describe_devices, local_rows
 
 _DESCRIPTION = """\
 Times the training step on synthetic batches, in its steady state.
@@ -39,6 +40,9 @@ step, by its time and the bfloat16 peak of the devices; n real tokens of each ex
 predictions. Published figures count padding too: "MFU with padding" is
 6·(L·(4·D² + 2·D·F) + f·(D² + D·V)) + 12·L·D·T a token of the batch, f = P/T; with F = 4·D its first
 part is 6·12·L·D². Look-ups, LayerNorm, softmax and the optimizer are not counted."""
+
+# Flags that mean something beside --input.
+_WITH_INPUT = {"input", "workdir", "steps", "warmup", "json", "debug", "sweep", "vs", "profile"}
 
 # Of a device: a batch that fills one, or that a CPU computes in a second or so.
 _TOKENS = {"cpu": 4_096, "gpu": 65_536, "tpu": 32_768}
@@ -60,7 +64,7 @@ def _parser() -> cli.Parser:
         "--batch",
         type=int,
         metavar="B",
-        help="rows (default: for 65,536 tokens a GPU, 4,096 a CPU)",
+        help="rows (default: of 65,536 tokens for a GPU, 32,768 for a TPU, 4,096 for a CPU)",
     )
     add("--vocab-size", type=int, default=30_522, metavar="V", help="default: 30522")
     add("--dtype", choices=DTYPES, help="default: bfloat16 on an accelerator, float32 on a CPU")
@@ -112,7 +116,7 @@ def _parser() -> cli.Parser:
         "--input",
         metavar="CONFIG",
         help="time the input pipeline of a run, alone and with its step; takes --workdir and "
-        "--config.SECTION.KEY=VALUE as train does",
+        "--config.SECTION.KEY=VALUE as train does, and prepares the text there as train would",
     )
     add("--workdir", type=Path, metavar="FOLDER", help="of --input (default: runs/NAME of CONFIG)")
     add("--json", action="store_true", help="print all figures as JSON")
@@ -125,6 +129,13 @@ def _check(parser: cli.Parser, options: argparse.Namespace, overrides: Sequence[
         parser.error(f"unrecognized arguments: {' '.join(overrides)}")
     if options.workdir and not options.input:
         parser.error("--workdir goes with --input")
+    ignored = [
+        f"--{name.replace('_', '-')}"
+        for name, value in vars(options).items()
+        if name not in _WITH_INPUT and value != parser.get_default(name)
+    ]
+    if options.input and ignored:
+        parser.error(f"{ignored[0]} is the config's to say: --input takes --config.SECTION.KEY")
     asked = {
         "--sweep": options.sweep is not None,
         "--vs": options.vs,
@@ -148,6 +159,8 @@ def _check(parser: cli.Parser, options: argparse.Namespace, overrides: Sequence[
         if value is not None and not value >= smallest:
             flag = f"--{name.replace('_', '-')}"
             raise UserError(f"{flag} is {value:g}; it must be at least {smallest}")
+    if not math.isfinite(options.warmup):
+        raise UserError(f"--warmup is {options.warmup:g}; it is a number of seconds")
     if options.sweep and min(options.sweep) < 1:
         raise UserError(f"--sweep has {min(options.sweep)}; batch sizes must be at least 1")
 
@@ -223,6 +236,8 @@ def _measure_steps(options: argparse.Namespace, console: Console) -> dict:
         show_comparison(console, title, found, options.vs)
         return found | {"batch_size": work.batch_size}
     if options.sweep is not None:
+        for batch_size in options.sweep:
+            local_rows(batch_size, work.micro_batch_size)  # complains if it cannot be shared out
         rows: list[Row] = []
         with console.bar("sweep", total=len(options.sweep) or None, unit="batch size") as bar:
             for row in sweep(

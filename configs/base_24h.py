@@ -39,7 +39,7 @@ def get_config() -> ConfigDict:
     config.schedule.warmup_steps = 5_000
     config.optimizer.b2 = 0.98
     config.optimizer.clip_norm = 0.5
-    # For a device of 80 GB: 256 rows of 128 tokens leave 28 GB of activations by the estimate of
+    # For a device of 80 GB: 256 rows of 128 tokens leave 24 GB of activations by the estimate of
     # `training.memory`, and a compiler may need 1.6 times as much.
     config.parallelism.micro_batch_size = 256
     return config

@@ -42,7 +42,7 @@ def get_config() -> ConfigDict:
     config.schedule.warmup_steps = 2_000
     config.schedule.power = 0.5
     config.optimizer.algorithm = "lamb"
-    # For a device of 80 GB: 16 rows of 512 tokens leave 41 GB of activations by the estimate of
+    # For a device of 80 GB: 16 rows of 512 tokens leave 29 GB of activations by the estimate of
     # `training.memory`, a compiler may need 1.6 times as much, and parameters, moments, gradients
     # and their sum take 7. At 128 tokens 64 rows would fit in half of that.
     config.parallelism.micro_batch_size = 16

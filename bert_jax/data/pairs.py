@@ -39,6 +39,9 @@ from bert_jax.data.chunking import (
 from bert_jax.data.keyed_random import Stream, fold, random_bits, uniform
 from bert_jax.errors import UserError
 
+# Tokens of an example: [CLS] a [SEP].
+_SHORTEST = 3
+
 # Of a plan, and of its examples' keys.
 _COLUMNS = (np.int64, np.int32, np.int64, np.int32, np.int8, np.uint64)
 
@@ -96,10 +99,11 @@ class Pairs:
             )
         if not 0 <= self.short_seq_prob <= 1:
             raise UserError(f"pairs.short_seq_prob is {self.short_seq_prob}; it is a share, 0 to 1")
-        if self.examples_per_row < 1:
+        if not 1 <= self.examples_per_row <= max(1, self.seq_len // _SHORTEST):
             raise UserError(
                 f"pairs.examples_per_row is {self.examples_per_row}; it must be at least 1, which "
-                "gives each example a row of its own"
+                f"gives each example a row of its own, and at most {self.seq_len // _SHORTEST} in "
+                f"rows of {self.seq_len} tokens"
             )
 
     @property

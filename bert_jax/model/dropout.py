@@ -73,7 +73,7 @@ def keep_mask(
     for axis in reversed(range(1, len(shape))):
         place += jax.lax.broadcasted_iota(jnp.uint32, place.shape, axis) * jnp.uint32(stride)
         stride *= shape[axis]
-    return _mix(place * step + start) >= jnp.uint32(round(rate * 2**32))
+    return _mix(place * step + start) >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
 
 
 def _mix(x: UInt32[Array, "..."]) -> UInt32[Array, "..."]:

@@ -42,7 +42,8 @@ class BertConfig:
       dropout: rate on the embeddings and the output of attention and feed-forward.
       attention_dropout: rate on the attention probabilities.
       attention: "einsum" is exact everywhere; "cudnn" is NVIDIA's flash attention, in
-        bfloat16 and without dropout of probabilities; "auto" takes it where it can.
+        bfloat16 and without dropout of probabilities; "auto" takes it where it can. TPUs and
+        CPUs have "einsum", which XLA fuses.
       dtype: of matrix products and activations. Parameters, LayerNorm, softmax
         and losses are float32 always.
       remat: keep of each layer only its input for the backward pass, and compute the

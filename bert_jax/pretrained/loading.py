@@ -86,7 +86,8 @@ def _load_run(folder: Path, dtype: str) -> Pretrained:
             f"{record['tokenizer_hash'][:12]}"
         )
     settings = BertConfig(
-        vocab_size=tokenizer.vocab_size, **config["model"] | {"dtype": dtype, "remat": False}
+        vocab_size=tokenizer.vocab_size,
+        **config["model"] | {"dtype": dtype, "remat": False, "attention": "auto"},
     )
     model = BertForPreTraining(settings)
     shapes = jax.eval_shape(partial(init_params, model), stream_key(0, Stream.INIT))

@@ -11,6 +11,8 @@ from jaxtyping import PyTree
 
 from bert_jax.errors import UserError
 from bert_jax.model.heads import BertForPreTraining
+from bert_jax.speed.timing import RATE
+from bert_jax.training.compilation import GPU_OPTIONS
 from bert_jax.training.optimizer import make_optimizer
 from bert_jax.training.steps import Notes, init_state, make_train_step
 
@@ -79,10 +81,10 @@ def compiled_step(
     key = jax.eval_shape(partial(jax.random.key, 0))
     state = jax.eval_shape(partial(init_state, model, optimizer), key)
     notes = Notes(stop=np.zeros((), np.int32), elapsed=np.zeros((), np.float32))
-    step = make_train_step(model, optimizer, lambda *_: 1e-4)
+    step = make_train_step(model, optimizer, lambda *_: RATE)
     options: dict[str, str | bool] = {}
     if device.platform != "cpu":
-        options["xla_gpu_enable_triton_gemm"] = False  # as training has it, see `compilation`
+        options |= GPU_OPTIONS
 
     def on_device(leaf: PyTree) -> jax.ShapeDtypeStruct:
         sharding = jax.sharding.SingleDeviceSharding(device)

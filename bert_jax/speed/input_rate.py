@@ -12,7 +12,6 @@ from typing import NamedTuple, TypeVar
 from bert_jax.console import Console
 from bert_jax.data.batches import Batch, Batches
 from bert_jax.data.pipeline import make_dataset
-from bert_jax.model.sizes import training_flops_per_token
 from bert_jax.recipe import Parts, Recipe, build, prepare_text, stage_batches
 from bert_jax.speed.timing import JaxStep, step_seconds, warm_up
 from bert_jax.training.parallel import all_devices
@@ -128,11 +127,7 @@ def _device_figures(
     tokens = stage.batch_size * stage.seq_len
     pace.begin_phase(
         tokens_per_step=tokens,
-        flops_per_token=training_flops_per_token(
-            parts.model.config,
-            seq_len=stage.seq_len,
-            num_predictions=parts.masking.max_predictions(stage.seq_len),
-        ),
+        flops_per_token=0.0,  # of no interest here
     )
     # The first one waits for the pipeline to start, as that of a run does.
     end = stage.first_step + 1 + num_steps

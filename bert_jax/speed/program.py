@@ -21,7 +21,7 @@ _ARRAY = re.compile(r"\b([a-z]+[0-9]*[a-z0-9]*)\[([0-9,]*)\]")
 _CONTRACTED = re.compile(r'lhs_contracting_dim(?:ension)?s"?[=:][\[{]([0-9,"]*)')
 
 
-class Kernel(NamedTuple):
+class Launch(NamedTuple):
     """Work that is launched on its own.
 
     Attributes:
@@ -46,7 +46,7 @@ class Program(NamedTuple):
 
     outside: Counter[str]
     fused: Counter[str]
-    kernels: list[Kernel]
+    kernels: list[Launch]
 
     def count(self, opcode: str) -> int:
         """How often an instruction is there, in fusions and outside."""
@@ -78,7 +78,7 @@ def read_program(text: str) -> Program:
     computations, entry = read_computations(text)
     outside: Counter[str] = Counter()
     fused: Counter[str] = Counter()
-    kernels: list[Kernel] = []
+    kernels: list[Launch] = []
 
     def visit_fused(name: str) -> int:
         flops = 0
@@ -103,7 +103,7 @@ def read_program(text: str) -> Program:
                     visit(called)
             if line.opcode not in _FREE and line.opcode != "async-start":
                 moved = [line.shape, *(shapes[operand] for operand in line.operands)]
-                kernels.append(Kernel(line, sum(map(_num_bytes, moved)), flops))
+                kernels.append(Launch(line, sum(map(_num_bytes, moved)), flops))
 
     visit(entry)
     return Program(outside, fused, kernels)

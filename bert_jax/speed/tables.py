@@ -18,7 +18,7 @@ def show_figures(console: Console, title: str, figures: Mapping[str, Any], devic
         title,
         [
             ("devices", devices),
-            ("first step", f"{figures['compile_seconds']:.1f} s, with compilation"),
+            ("compilation", f"{figures['compile_seconds']:.1f} s"),
             ("step", f"{figures['step_ms']:.1f} ms, median of {figures['steps']}"),
             (
                 "spread",
@@ -84,7 +84,7 @@ def show_comparison(console: Console, title: str, found: Mapping[str, Any], prog
         [name, *(format(side[key], how) for side in sides)] for key, (name, how) in formats.items()
     ]
     threads = found["threads"]
-    lines.append(["threads of a CPU", str(threads["ours"]), str(threads["theirs"])])
+    lines.append(["cores, threads", str(threads["ours"]), str(threads["theirs"])])
     console.grid(["", "bert_jax", program], lines)
     ratios = found["ratios"]
     console.say(

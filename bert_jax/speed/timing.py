@@ -10,11 +10,12 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.extend
+import jax.numpy as jnp
 import numpy as np
 import optax
 
 from bert_jax.model.heads import BertForPreTraining
-from bert_jax.model.sizes import BertConfig, training_flops, training_flops_per_token
+from bert_jax.model.sizes import BertConfig
 from bert_jax.speed.synthetic import Predictions, synthetic_batch
 from bert_jax.training.optimizer import make_optimizer
 from bert_jax.training.parallel import (
@@ -26,7 +27,7 @@ from bert_jax.training.parallel import (
     shard_batch,
 )
 from bert_jax.training.rng import Stream, stream_key
-from bert_jax.training.steps import init_state, make_train_step
+from bert_jax.training.steps import init_state, make_train_step, real_shares
 from bert_jax.training.throughput import peak_flops, peak_memory
 
 # A batch size is worth more memory if it is so much faster.
@@ -83,7 +84,7 @@ class JaxStep:
     Attributes:
       devices: all that take part.
       batch: of the first step, and of all that are given no other; as the host has it.
-      compile_seconds: of its first call.
+      first_step_seconds: of its first call, which compiles.
       program: the compiled one.
     """
 
@@ -111,7 +112,7 @@ class JaxStep:
         known = backend.live_executables()
         begin = time.perf_counter()
         self.wait(self.dispatch())
-        self.compile_seconds = time.perf_counter() - begin
+        self.first_step_seconds = time.perf_counter() - begin
         # Asked of the backend, for `pmap` would compile a second one to look at. Of the new ones
         # the step is that which takes the whole state.
         programs = [one for one in backend.live_executables() if one not in known]
@@ -180,39 +181,23 @@ def warm_up(step: Step, seconds: float) -> None:
         step.wait(step.dispatch())
 
 
-def useful_flops(config: BertConfig, batch: Mapping[str, np.ndarray]) -> float:
-    """Floating-point operations of a training step that padding has no part in.
-
-    Real tokens look at those of their own example only. Without padding, and with one example
-    a row, it is `training_flops_per_token` times the tokens.
-    """
-    lengths = batch["lengths"].astype(np.float64)
-    return training_flops(
-        config,
-        tokens=float(lengths.sum()),
-        views=float((lengths**2).sum()),
-        predictions=float(batch["mlm_weights"].sum()),
-    )
-
-
 def throughput(work: Work, batch: Mapping[str, np.ndarray], seconds: float) -> dict[str, float]:
     """What is made in a second by steps that take so long.
 
     Returns:
       `sequences_per_second`, `tokens_per_second` with padding and `real_tokens_per_second`;
-      `model_gflops_per_second` of `useful_flops` and `padded_gflops_per_second`, which counts
+      `model_gflops_per_second`, see `real_shares`, and `padded_gflops_per_second`, which counts
       every position as if it were real and looked at T others.
     """
-    tokens = work.batch_size * work.seq_len
-    padded_flops = tokens * training_flops_per_token(
-        work.config, seq_len=work.seq_len, num_predictions=batch["mlm_ids"].shape[1]
-    )
+    arrays = {name: jnp.asarray(array) for name, array in batch.items()}
+    shares = jax.tree.map(float, real_shares(work.config, arrays))
+    (real_tokens, tokens), (real_flops, flops) = shares["real_tokens"], shares["real_flops"]
     return {
         "sequences_per_second": np.count_nonzero(batch["lengths"]) / seconds,
         "tokens_per_second": tokens / seconds,
-        "real_tokens_per_second": int(batch["lengths"].sum()) / seconds,
-        "model_gflops_per_second": useful_flops(work.config, batch) / seconds / 1e9,
-        "padded_gflops_per_second": padded_flops / seconds / 1e9,
+        "real_tokens_per_second": real_tokens / seconds,
+        "model_gflops_per_second": real_flops / seconds / 1e9,
+        "padded_gflops_per_second": flops / seconds / 1e9,
     }
 
 
@@ -220,16 +205,18 @@ def time_steps(step: JaxStep, work: Work, *, num_steps: int, warmup_seconds: flo
     """Times the step in its steady state.
 
     Returns:
-      `compile_seconds`; `step_ms`, the median, with `fastest_step_ms`, `slowest_step_ms` and the
-      quartiles `lower_step_ms`, `upper_step_ms`; `throughput` at the median; `mfu` and
-      `padded_mfu` of the two GFLOP/s, None if the peak is not known; `peak_memory_bytes`.
+      `first_step_seconds`, and `compile_seconds` of it; `step_ms`, the median, with
+      `fastest_step_ms`, `slowest_step_ms` and the quartiles `lower_step_ms`, `upper_step_ms`;
+      `throughput` at the median; `mfu` and `padded_mfu` of the two
+      GFLOP/s, None if the peak is not known; `peak_memory_bytes`.
     """
     warm_up(step, warmup_seconds)
     seconds = step_seconds(step, num_steps)
     median = statistics.median(seconds)
     lower, upper = np.quantile(seconds, [0.25, 0.75])
     figures = {
-        "compile_seconds": step.compile_seconds,
+        "first_step_seconds": step.first_step_seconds,
+        "compile_seconds": max(0.0, step.first_step_seconds - median),
         "step_ms": median * 1e3,
         "fastest_step_ms": min(seconds) * 1e3,
         "slowest_step_ms": max(seconds) * 1e3,

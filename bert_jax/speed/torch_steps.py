@@ -73,6 +73,15 @@ class TorchStep:
                 f"JAX has a GPU and torch {torch.__version__} none; install torch for this GPU, "
                 "or compare on the CPU with JAX_PLATFORMS=cpu"
             )
+        if jax.device_count() > 1:
+            raise UserError(
+                f"JAX has {jax.device_count()} devices, and one is compared with one; show it one, "
+                "as by CUDA_VISIBLE_DEVICES=0"
+            )
+        if work.micro_batch_size:
+            raise UserError("--micro-batch is not for --vs: torch would take all rows at once")
+        # As JAX's default on a GPU: products of float32 in TF32.
+        torch.set_float32_matmul_precision("high")
         device = torch.device("cuda" if on_gpu else "cpu")
         self._torch, self._on_gpu = torch, on_gpu
         self._precision: Any = nullcontext
@@ -94,7 +103,7 @@ class TorchStep:
         self.loss = float("nan")
         begin = time.perf_counter()
         self.wait(self.dispatch())
-        self.compile_seconds = time.perf_counter() - begin
+        self.first_step_seconds = time.perf_counter() - begin
 
     def dispatch(self) -> Any:
         """See `Step`."""
@@ -131,7 +140,8 @@ def compare(work: Work, *, compiled: bool, num_steps: int, warmup_seconds: float
     Returns:
       `ratios`, of each round theirs by ours: above 1 ours is faster; `ratio`, their median; both
       `ours` and `theirs` with `first_step_seconds`, `step_ms` (median of the rounds) and
-      `throughput`; `steps_per_round`; `threads` of both; `versions`.
+      `throughput`; `steps_per_round`; `threads`, of torch, and the cores that
+      XLA makes its own of; `versions`.
 
     Raises:
       UserError: see `TorchStep`.
@@ -147,7 +157,7 @@ def compare(work: Work, *, compiled: bool, num_steps: int, warmup_seconds: float
         for name, step in steps.items():
             seconds[name].append(_round_seconds(step, count))
     ratios = [b / a for a, b in zip(*seconds.values(), strict=True)]
-    first = {"ours": ours.compile_seconds, "theirs": theirs.compile_seconds}
+    first = {"ours": ours.first_step_seconds, "theirs": theirs.first_step_seconds}
     found = {
         name: {
             "first_step_seconds": first[name],

@@ -15,8 +15,7 @@ from jax.experimental.compilation_cache import compilation_cache
 # Matrix products go to cuBLASLt and not to XLA's own Triton kernels, which are chosen so late that
 # bias, GELU and residual additions stay kernels of their own: on an H100 a base step of 86 ms takes
 # 3 to 7 ms more with them, and longer to compile (jax 0.11.2). Other devices do not read it.
-# By the environment, because `pmap` takes no compiler options.
-_FLAGS = ("--xla_gpu_enable_triton_gemm=false",)
+GPU_OPTIONS = {"xla_gpu_enable_triton_gemm": False}
 
 # What compiles faster is not worth a file: a step takes seconds, an addition milliseconds.
 _LEAST_SECONDS = 0.2
@@ -32,11 +31,13 @@ _LOADED = "/jax/compilation_cache/cache_retrieval_time_sec"
 def set_flags() -> None:
     """Sets XLA's flags, but for those that the user has set.
 
-    XLA reads them once, when JAX first asks for a device: call it before.
+    By the environment, because `pmap` takes no compiler options. XLA reads them once, when JAX
+    first asks for a device: call it before.
     """
     given = os.environ.get("XLA_FLAGS", "").split()
     names = {flag.partition("=")[0] for flag in given}
-    ours = [flag for flag in _FLAGS if flag.partition("=")[0] not in names]
+    flags = [f"--{name}={value}".lower() for name, value in GPU_OPTIONS.items()]
+    ours = [flag for flag in flags if flag.partition("=")[0] not in names]
     os.environ["XLA_FLAGS"] = " ".join(given + ours)
 
 
@@ -50,7 +51,8 @@ def kept_programs(folder: Path, warn: Callable[[str], None]) -> Iterator[None]:
     of several processes writes and all read. What is in the folder is run, so it must be as
     trustworthy as the program: only training, which writes it, reads it.
 
-    A user's own cache, by JAX_COMPILATION_CACHE_DIR or `jax.config`, is left to him.
+    A user's own cache, by JAX_COMPILATION_CACHE_DIR or `jax.config`, is left to him. Filters of
+    warnings that are set meanwhile are undone at the end.
 
     Args:
       folder: made as needed; where that is not possible, nothing is kept.

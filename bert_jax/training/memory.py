@@ -43,6 +43,9 @@ def step_memory(
     1.3 times the gradients and activations of this estimate in float32, and 1.2 to
     1.6 times in bfloat16, which a CPU widens for its arithmetic.
 
+    On a machine without a GPU it is that of einsum attention; flash attention keeps no
+    probabilities.
+
     Args:
       model: the model.
       optimizer: the optimizer.

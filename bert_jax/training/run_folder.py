@@ -17,7 +17,7 @@ from bert_jax.errors import UserError
 FIXED = ("seed.", "tokenizer.", "data.", "pairs.", "masking.", "model.", "optimizer.algorithm.")
 # Of these: where the corpus lies (that it is the same one is seen by its hash), how the step is
 # computed, and what counts from a step on.
-_FREE = {"data.corpus", "data.staging", "model.remat", "pairs.seq_len"}
+_FREE = {"data.corpus", "data.staging", "model.attention", "model.remat", "pairs.seq_len"}
 
 History = Callable[[dict[str, Any], int], Any]
 

@@ -129,7 +129,7 @@ KINDS = [
     {},
     {"nsp": False},
     {"negatives": "swapped"},
-    {"whole_word": True, "examples_per_row": 100},
+    {"whole_word": True, "examples_per_row": 16},
     {"seq_len": 24, "examples_per_row": 2},  # two hardly fit
     {"seq_len": 9, "examples_per_row": 2},  # never
 ]

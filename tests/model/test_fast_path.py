@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+from bert_jax.errors import UserError
 from bert_jax.model.attention import dot_product_attention
 from bert_jax.model.heads import BertForPreTraining
 from bert_jax.model.packing import first_tokens, positions, sequence_numbers
@@ -150,6 +151,14 @@ def test_attention_is_that_of_a_library(packed: bool) -> None:
     np.testing.assert_allclose(ours[real], theirs[real], atol=2e-6)
 
 
+def test_flash_attention_where_there_is_none_is_said_in_a_line() -> None:
+    q = jnp.ones((2, 8, 2, 8), jnp.bfloat16)
+    if "cuda" in jax.devices()[0].client.platform_version:
+        pytest.skip("there is a GPU")
+    with pytest.raises(UserError, match=r"use model\.attention=auto"):
+        dot_product_attention(q, q, q, jnp.array([8, 3]), implementation="cudnn", dropout=None)
+
+
 @pytest.mark.skipif(not any(d.platform == "gpu" for d in jax.devices()), reason="needs a GPU")
 @pytest.mark.parametrize("packed", [False, True])
 def test_flash_attention_agrees_with_einsum(packed: bool) -> None:
@@ -158,6 +167,8 @@ def test_flash_attention_agrees_with_einsum(packed: bool) -> None:
         BertConfig(**SMALL | {"width": 128}, dtype="bfloat16", attention_dropout=0.0),
     )
     given, params = pack(batch, ROWS, most=4) if packed else batch, make_params(config)
+    if not packed:
+        given["lengths"][0] = 0  # no key at all
     found = {}
     for attention in ("einsum", "cudnn"):
         named = BertConfig(**vars(config) | {"attention": attention})

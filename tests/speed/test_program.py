@@ -28,7 +28,7 @@ CPU = [
     Bound(
         "transpose", 46, "19 a layer to bring heads before tokens; gradients of biases and heads"
     ),
-    Bound("copy", 445, "what the loops of threefry carry, for the keys of dropout, most of it"),
+    Bound("copy", 447, "what the loops of threefry carry, for the keys of dropout, most of it"),
 ]
 GPU = [
     Bound("gather", 5, "word embeddings; keys of dropout"),
@@ -38,7 +38,7 @@ GPU = [
     Bound("copy", 7, "scalars"),
 ]
 # Operands and results of all kernels; as measured, and 2 % for other versions of XLA.
-CPU_BYTES, GPU_BYTES = 1.02 * 194_232_993, 1.02 * 248_309_564
+CPU_BYTES, GPU_BYTES = 1.02 * 195_225_213, 1.02 * 248_309_564
 
 
 def step_on(device: jax.Device, **options: Any) -> jax.stages.Compiled:

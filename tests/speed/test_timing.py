@@ -4,7 +4,6 @@ import dataclasses
 import time
 
 import jax
-import numpy as np
 import pytest
 
 from bert_jax.errors import UserError
@@ -18,7 +17,6 @@ from bert_jax.speed.timing import (
     sweep,
     throughput,
     time_steps,
-    useful_flops,
     warm_up,
 )
 from bert_jax.training.parallel import all_devices
@@ -64,22 +62,12 @@ def test_warming_up_takes_its_time() -> None:
 @pytest.mark.parametrize("predictions", ["masked", "all"])
 def test_without_padding_all_is_useful(predictions: str) -> None:
     work = Work(config=CONFIG, batch_size=3, seq_len=20, padding=0.0, predictions=predictions)  # type: ignore[arg-type]
+    found = throughput(work, work.batch(), 0.5)
     per_token = training_flops_per_token(
         CONFIG, seq_len=20, num_predictions={"masked": 3, "all": 20}[predictions]
     )
-    assert useful_flops(CONFIG, work.batch()) == pytest.approx(3 * 20 * per_token)
-
-
-def test_padding_and_other_examples_are_no_useful_work() -> None:
-    batch = {
-        "lengths": np.array([[3, 2], [4, 0]], np.int32),
-        "mlm_weights": np.array([[1, 0], [1, 1]], np.float32),
-    }
-    # By hand: L = 2, D = 128, F = 512, V = 100.
-    body = 6 * 2 * (4 * 128**2 + 2 * 128 * 512) * 9
-    head = 6 * 3 * (128**2 + 128 * 100)
-    attention = 12 * 2 * 128 * (9 + 4 + 16)
-    assert useful_flops(CONFIG, batch) == body + head + attention
+    assert found["model_gflops_per_second"] == pytest.approx(2 * 3 * 20 * per_token / 1e9)
+    assert found["padded_gflops_per_second"] == pytest.approx(found["model_gflops_per_second"])
 
 
 def test_throughput_counts_examples_tokens_and_real_tokens() -> None:
@@ -96,12 +84,16 @@ def test_a_step_is_compiled_once_and_timed() -> None:
     quick = dataclasses.replace(CONFIG, dropout=0.0, attention_dropout=0.0, num_layers=1)
     work = dataclasses.replace(WORK, config=quick)
     step = make_step(work, all_devices()[:1])
-    known = len(jax.extend.backend.get_backend().live_executables())
+    backend = jax.extend.backend.get_backend()
+    known = set(backend.live_executables())
     figures = time_steps(step, work, num_steps=4, warmup_seconds=0.0)
-    assert len(jax.extend.backend.get_backend().live_executables()) == known
+    size = step.program.get_compiled_memory_stats().argument_size_in_bytes
+    new = set(backend.live_executables()) - known  # to count tokens and arithmetic
+    assert all(one.get_compiled_memory_stats().argument_size_in_bytes < size / 100 for one in new)
     order = [figures[f"{name}step_ms"] for name in ("fastest_", "lower_", "", "upper_", "slowest_")]
     assert order == sorted(order)
     assert figures["compile_seconds"] > figures["step_ms"] / 1e3
+    assert figures["first_step_seconds"] > figures["compile_seconds"]
     assert figures["mfu"] is None  # of a CPU
     # Parameters, their moments and gradients, at the least.
     parameters = sum(leaf.size for leaf in jax.tree.leaves(step._state.params))

@@ -1,5 +1,6 @@
 """The step on one device and on four: what `pmap` does not check."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ import pytest
 
 from bert_jax.model.heads import BertForPreTraining
 from bert_jax.model.sizes import BertConfig
+from bert_jax.speed.synthetic import synthetic_batch
 from bert_jax.training.optimizer import make_optimizer
 from bert_jax.training.parallel import (
     Parallelism,
@@ -22,7 +24,7 @@ from bert_jax.training.parallel import (
     shard_batch,
     whole,
 )
-from bert_jax.training.rng import step_key
+from bert_jax.training.rng import Stream, step_key, stream_key
 from bert_jax.training.schedule import make_schedule
 from bert_jax.training.steps import (
     Notes,
@@ -300,3 +302,25 @@ def test_what_of_a_batch_is_real() -> None:
     useful = config.num_layers * (12 * layer + 12 * width * (25 + 9 + 16)) + 3 * head
     padded = config.num_layers * (16 * layer + 12 * width * 16 * 8) + 6 * head
     assert [float(figure) for figure in shares["real_flops"]] == pytest.approx([useful, padded])
+
+
+def test_packed_rows_on_any_devices_in_any_blocks() -> None:
+    """Also with activations computed twice."""
+    config = dataclasses.replace(make_model().config, max_positions=32)
+    batch = synthetic_batch(config, batch_size=8, seq_len=32, padding=0.3, examples_per_row=4)
+    assert batch["lengths"].shape == (8, 4)
+    states = []
+    for num_devices, rows, remat in ((1, 0, False), (4, 1, True), (2, 2, False)):
+        devices, parallelism = jax.devices()[:num_devices], Parallelism(micro_batch_size=rows)
+        model = BertForPreTraining(dataclasses.replace(config, remat=remat))
+        init = jax.jit(functools.partial(init_state, model, OPTIMIZER))
+        state = place(init(stream_key(0, Stream.INIT)), devices, parallelism)
+        one = make_train_step(model, OPTIMIZER, lambda *_: 1e-2, micro_batch_size=rows)
+        step = parallel_train_step(one, devices, state, parallelism)
+        key = stream_key(0, Stream.DROPOUT)
+        state, sums, _ = step(state, shard_batch(batch, devices), make_notes(devices), key)
+        states.append((jax.device_get(state.params), jax.device_get(sums)))
+    for other in states[1:]:
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-6), states[0], other
+        )
