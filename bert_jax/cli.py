@@ -54,14 +54,15 @@ def run(main: Callable[[list[str]], None]) -> NoReturn:
             traceback.print_exc()
         status, line = explain(error)
         print(line, file=sys.stderr)
-        _leave(status, at_once=isinstance(error, Terminated))
+        _leave(status, at_once=isinstance(error, Terminated | KeyboardInterrupt))
     sys.exit(0)
 
 
 def _leave(status: int, *, at_once: bool) -> NoReturn:
-    """Exits; without the libraries' farewells if the machine is about to go, or if others wait.
+    """Exits; without the libraries' farewells after a signal, or if other processes wait.
 
-    TensorFlow takes seconds for its own, and JAX waits for the other processes of a run.
+    TensorFlow takes seconds for its own, and crashes if a signal met it while it was loading;
+    JAX waits for the other processes of a run.
     """
     joined = "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized()
     if at_once or joined:
