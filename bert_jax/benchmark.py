@@ -168,8 +168,8 @@ def _check(parser: cli.Parser, options: argparse.Namespace, overrides: Sequence[
 def _work(options: argparse.Namespace) -> Work:
     """What the flags ask for, the rest chosen for the devices."""
     platform_name = jax.default_backend()
-    tokens = _TOKENS.get(platform_name, _TOKENS["cpu"]) * jax.device_count()
-    num_devices = jax.device_count()
+    num_devices = 1 if options.vs else jax.device_count()  # one is compared with one
+    tokens = _TOKENS.get(platform_name, _TOKENS["cpu"]) * num_devices
     rows = max(1, tokens // options.seq_len // num_devices) * num_devices
     dtype = options.dtype or ("float32" if platform_name == "cpu" else "bfloat16")
     return Work(
@@ -235,9 +235,9 @@ def _measure_steps(options: argparse.Namespace, console: Console) -> dict:
         )
         show_comparison(console, title, found, options.vs)
         return found | {"batch_size": work.batch_size}
+    for batch_size in options.sweep or ():
+        local_rows(batch_size, work.micro_batch_size)  # complains if it cannot be shared out
     if options.sweep is not None:
-        for batch_size in options.sweep:
-            local_rows(batch_size, work.micro_batch_size)  # complains if it cannot be shared out
         rows: list[Row] = []
         with console.bar("sweep", total=len(options.sweep) or None, unit="batch size") as bar:
             for row in sweep(

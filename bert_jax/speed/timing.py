@@ -143,12 +143,13 @@ class JaxStep:
 
 
 def make_step(work: Work, devices: Sequence[jax.Device]) -> JaxStep:
-    """The step of synthetic work with the optimizer of BERT.
+    """The step of synthetic work with the optimizer of BERT, over all devices or on one.
 
     Raises:
       UserError: the batch cannot be shared out evenly.
     """
-    local_rows(work.batch_size, work.micro_batch_size)
+    if len(devices) > 1:
+        local_rows(work.batch_size, work.micro_batch_size)
     parallelism = Parallelism(micro_batch_size=work.micro_batch_size)
     model = BertForPreTraining(work.config)
     return JaxStep(model, make_optimizer(), work.batch(), devices, parallelism=parallelism)

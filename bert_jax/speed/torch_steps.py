@@ -73,11 +73,6 @@ class TorchStep:
                 f"JAX has a GPU and torch {torch.__version__} none; install torch for this GPU, "
                 "or compare on the CPU with JAX_PLATFORMS=cpu"
             )
-        if jax.device_count() > 1:
-            raise UserError(
-                f"JAX has {jax.device_count()} devices, and one is compared with one; show it one, "
-                "as by CUDA_VISIBLE_DEVICES=0"
-            )
         if work.micro_batch_size:
             raise UserError("--micro-batch is not for --vs: torch would take all rows at once")
         # As JAX's default on a GPU: products of float32 in TF32.
