@@ -1,4 +1,6 @@
 import errno
+import subprocess
+import sys
 
 import pytest
 
@@ -22,8 +24,6 @@ def run(error: BaseException | None, *arguments: str) -> int:
     ("error", "status", "line"),
     [
         (UserError("no such\n thing"), 2, "error: no such thing"),
-        (KeyboardInterrupt("saved at step 3"), 130, "saved at step 3"),
-        (KeyboardInterrupt(), 130, "interrupted; the same command goes on from there"),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "error: the disk is full; free some"),
         (ValueError("RESOURCE_EXHAUSTED: No space left on device"), 2, "error: the disk is full"),
         (
@@ -41,6 +41,33 @@ def test_errors_are_one_line_and_a_status(
     printed = capsys.readouterr().err
     assert printed.startswith(line)
     assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        ("KeyboardInterrupt('saved at step 3')", 130, "saved at step 3"),
+        ("KeyboardInterrupt()", 130, "interrupted; the same command goes on from there"),
+        ("Terminated('saved at step 3')", 0, "saved at step 3"),
+    ],
+)
+def test_after_a_signal_it_leaves_at_once(error: str, status: int, line: str) -> None:
+    """In a process of its own, without the farewells of what it has loaded."""
+    program = f"""
+import atexit
+from bert_jax import cli
+from bert_jax.errors import Terminated
+def main(arguments):
+    atexit.register(print, "farewell")
+    print("result")
+    raise {error}
+cli.run(main)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr.strip()) == (status, line)
+    assert ended.stdout == "result\n"
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
