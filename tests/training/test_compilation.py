@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from bert_jax.console import Console
 from bert_jax.training.checkpoint import Checkpoints
@@ -34,6 +36,17 @@ from bert_jax.training.steps import (
 from bert_jax.training.stopping import Stopping
 from bert_jax.training.throughput import Pace
 from bert_jax.training.watchdog import Watchdog
+
+
+@pytest.fixture(autouse=True)
+def no_cache_of_others() -> Iterator[None]:
+    """Commands on pretrained models, which other tests call, keep one for the whole process."""
+    before = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
+    compilation_cache.reset_cache()
 
 
 def test_flags_of_the_user_stand(monkeypatch: pytest.MonkeyPatch) -> None:
