@@ -11,7 +11,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from bert_jax import cli
@@ -21,6 +20,7 @@ from bert_jax.data.text_files import json_text
 from bert_jax.errors import TextError, UserError
 from bert_jax.pretrained import Pretrained, load
 from bert_jax.pretrained.vectors import MIXES, POOLINGS, TOO_LONG
+from bert_jax.training.compilation import keep_programs
 
 
 def add_model(parser: cli.Parser) -> None:
@@ -54,9 +54,7 @@ def open_model(folder: Path, console: Console, *, allow_pickle: bool) -> Pretrai
     logger.handlers = [_Warnings(console)]
     logger.propagate = False
     home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(Path(home) / "bert_jax" / "compiled"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    keep_programs(Path(home) / "bert_jax" / "compiled")
     return load(folder, allow_pickle=allow_pickle)
 
 

@@ -43,7 +43,7 @@ def show_figures(console: Console, title: str, figures: Mapping[str, Any], devic
 def show_sweep(console: Console, title: str, rows: Sequence[Row], devices: str) -> None:
     """A line for each batch size."""
     console.say(f"\n{title}, {devices}")
-    header = ["batch", "first step s", "step ms", "sequences/s", "tokens/s", "real tokens/s"]
+    header = ["batch", "compile s", "step ms", "sequences/s", "tokens/s", "real tokens/s"]
     header += ["MFU", "with padding", "peak memory"]
     lines = []
     for row in rows:

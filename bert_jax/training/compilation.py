@@ -17,8 +17,15 @@ from jax.experimental.compilation_cache import compilation_cache
 # 3 to 7 ms more with them, and longer to compile (jax 0.11.2). Other devices do not read it.
 GPU_OPTIONS = {"xla_gpu_enable_triton_gemm": False}
 
-# What compiles faster is not worth a file: a step takes seconds, an addition milliseconds.
-_LEAST_SECONDS = 0.2
+# What compiles faster is not worth a file: a step takes seconds, the passes of a small model a few
+# tenths, an addition milliseconds.
+_LEAST_SECONDS = 0.1
+
+_SETTINGS = (
+    "jax_compilation_cache_dir",
+    "jax_persistent_cache_min_compile_time_secs",
+    "jax_persistent_cache_enable_xla_caches",
+)
 
 _DAMAGED = "Error reading persistent compilation cache entry"
 _UNWRITTEN = "Error writing persistent compilation cache entry"
@@ -41,32 +48,41 @@ def set_flags() -> None:
     os.environ["XLA_FLAGS"] = " ".join(given + ours)
 
 
-@contextmanager
-def kept_programs(folder: Path, warn: Callable[[str], None]) -> Iterator[None]:
+def keep_programs(folder: Path) -> bool:
     """Keeps what is compiled in a folder, and takes from there what was compiled before.
 
     JAX keys an entry by the program, the versions, the flags and the device; of a CPU by its
     instruction set too (the key is another with `--xla_cpu_max_isa=AVX2`, seen with jax 0.10.2
     and 0.12.0), so that a folder that moves to an older machine is compiled for again. The first
     of several processes writes and all read. What is in the folder is run, so it must be as
-    trustworthy as the program: only training, which writes it, reads it.
-
-    A user's own cache, by JAX_COMPILATION_CACHE_DIR or `jax.config`, is left to him. Filters of
-    warnings that are set meanwhile are undone at the end.
+    trustworthy as the program: that of a run is read by training only, which writes it.
 
     Args:
       folder: made as needed; where that is not possible, nothing is kept.
+
+    Returns:
+      Whether it will be so: a cache that was chosen before, as by JAX_COMPILATION_CACHE_DIR, stays.
+    """
+    if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
+        return False
+    # XLA's own caches, the last, are of no use beside whole programs, and their path would be a
+    # part of the key, on a CPU too: a folder that was moved would be compiled for again.
+    _update(dict(zip(_SETTINGS, (str(folder), _LEAST_SECONDS, ""), strict=True)))
+    return True
+
+
+@contextmanager
+def kept_programs(folder: Path, warn: Callable[[str], None]) -> Iterator[None]:
+    """`keep_programs` for a while, in a folder whose writers may be killed.
+
+    Filters of warnings that are set meanwhile are undone at the end.
+
+    Args:
+      folder: see there.
       warn: gets a line about an entry that cannot be read, which is then made again.
     """
-    names = {
-        "jax_compilation_cache_dir": str(folder),
-        "jax_persistent_cache_min_compile_time_secs": _LEAST_SECONDS,
-        # XLA's own caches are of no use beside whole programs, and their path would be a part of
-        # the key, on a CPU too: a folder that was moved would be compiled for again.
-        "jax_persistent_cache_enable_xla_caches": "",
-    }
-    before = {name: getattr(jax.config, name) for name in names}
-    if before["jax_compilation_cache_dir"]:
+    before = {name: getattr(jax.config, name) for name in _SETTINGS}
+    if not keep_programs(folder):
         yield
         return
     with warnings.catch_warnings():
@@ -86,7 +102,6 @@ def kept_programs(folder: Path, warn: Callable[[str], None]) -> Iterator[None]:
         warnings.filterwarnings("always", message=_DAMAGED)
         warnings.filterwarnings("ignore", message=_UNWRITTEN)  # a full disk is met by the save too
         try:
-            _update(names)
             yield
         finally:
             _update(before)
