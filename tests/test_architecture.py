@@ -36,6 +36,7 @@ FLOORS: list[list[str]] = [
         "training.phases",
         "training.spikes",
         "training.throughput",
+        "tasks.scores",
     ],
     # 1: the model
     ["model"],
@@ -45,6 +46,7 @@ FLOORS: list[list[str]] = [
     [
         "data",
         "interop",
+        "tasks",
         "training.stopping",
         "training.compilation",
         "training.watchdog",

@@ -1,0 +1,1 @@
+"""The official metrics of each task, of texts and labels alone."""

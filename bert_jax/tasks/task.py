@@ -1,0 +1,141 @@
+"""What every task says of itself; `finetune`, `predict` and reports know no more of it.
+
+Nothing here runs a model: a task turns its examples into rows of tokens, and the
+scores that a model gives these back into answers.
+"""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from bert_jax.interop.settings import Labels
+from bert_jax.tokenizers import Tokenizer
+
+
+class Row(NamedTuple):
+    """What the model sees of an example, or of a part of it.
+
+    Attributes:
+      ids: T token ids, [CLS] and [SEP] included.
+      segment_ids: 0 or 1 each.
+    """
+
+    ids: Sequence[int]
+    segment_ids: Sequence[int]
+
+
+class TrainingRow(NamedTuple):
+    """A row, and what the model is to say of it.
+
+    Attributes:
+      row: what it sees.
+      targets: by name. Of a sentence `labels`, a class or, in a regression, a number; of
+        spans `starts` and `ends`, tokens; of tokens `labels`, a class for each of the T
+        tokens, and `label_weights`, 1 for those that count.
+    """
+
+    row: Row
+    targets: Mapping[str, float | Sequence[float]]
+
+
+class Split(NamedTuple):
+    """The examples of a source.
+
+    Attributes:
+      examples: in the order of the source.
+      remarks: a line for whatever a person should know of them, such as what was left out.
+    """
+
+    examples: list[Any]
+    remarks: list[str]
+
+
+class Table(NamedTuple):
+    """For a report: the first column is names, the others are figures."""
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+
+
+class Wrong(NamedTuple):
+    """A wrong prediction to read."""
+
+    text: str
+    right: str
+    predicted: str
+    probability: float
+
+
+class Evaluation(NamedTuple):
+    """How good predictions are.
+
+    Attributes:
+      figures: by the names under which they are published; in percent for spans and
+        entities, as their official scorers have them, and else as shares.
+      score: what the best checkpoint is chosen by, the larger the better.
+      baseline: the score of the best answer that does not look at the text.
+      tables: such as the confusion matrix.
+      wrong: the surest wrong predictions first.
+    """
+
+    figures: dict[str, float]
+    score: float
+    baseline: float
+    tables: list[Table]
+    wrong: list[Wrong]
+
+
+ScoresOf = Callable[[Sequence[Row]], list[np.ndarray]]
+"""What the model says of rows: [C] of a sentence, [T C] of tokens, [T 2] of spans, each."""
+
+
+class Task(Protocol):
+    """A task with its options: what the config's section `task` says."""
+
+    @property
+    def max_length(self) -> int:
+        """The most tokens of a row."""
+
+    def read(self, source: str) -> Split:
+        """The examples of a file, or of `tfds:NAME`.
+
+        Raises:
+          UserError: what is there cannot be learnt from.
+        """
+
+    def labels(self, examples: Sequence[Any]) -> Labels:
+        """The classes that these training examples have.
+
+        Raises:
+          UserError: there is nothing to tell apart.
+        """
+
+    def check(self, examples: Sequence[Any], labels: Labels, source: str) -> list[str]:
+        """Remarks on whether examples of another source go with these labels.
+
+        Raises:
+          UserError: they do not.
+        """
+
+    def groups(self, examples: Sequence[Any]) -> Sequence[Hashable]:
+        """Of each example, what must not be torn apart when some are held out."""
+
+    def training_rows(
+        self, tokenizer: Tokenizer, examples: Sequence[Any], labels: Labels
+    ) -> tuple[list[TrainingRow], list[str]]:
+        """What is trained on, and remarks, such as how many texts were cut."""
+
+    def predict(
+        self, tokenizer: Tokenizer, examples: Sequence[Any], labels: Labels, scores_of: ScoresOf
+    ) -> list[Any]:
+        """A prediction of each example; long ones are read in parts."""
+
+    def evaluate(
+        self, examples: Sequence[Any], predictions: Sequence[Any], labels: Labels
+    ) -> Evaluation:
+        """How good predictions of examples are whose answers are known."""
+
+    def record(self, example: Any, prediction: Any) -> dict[str, Any]:
+        """A prediction as `predict` writes it, for JSON."""
