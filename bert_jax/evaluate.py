@@ -16,6 +16,7 @@ from bert_jax.errors import UserError
 from bert_jax.pretrained import load
 from bert_jax.recipe import Recipe, corpus_of
 from bert_jax.training.evaluation import describe, evaluate, held_out_batches
+from bert_jax.training.objectives import pretraining
 from bert_jax.training.parallel import all_devices, parallel_eval_step, replicate
 from bert_jax.training.phases import stage_at
 from bert_jax.training.run_folder import RunFolder
@@ -53,7 +54,7 @@ def main(arguments: list[str]) -> None:
             f"the corpus of {run.path} has too few documents to hold one out; nothing to evaluate"
         )
     devices = all_devices()
-    eval_step = parallel_eval_step(make_eval_step(bert.model), devices)
+    eval_step = parallel_eval_step(make_eval_step(pretraining(bert.model)), devices)
     metrics = evaluate(eval_step, replicate(bert.params, devices), batches, devices)
 
     if options.json:

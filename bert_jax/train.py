@@ -5,7 +5,7 @@ python -m bert_jax.train --config configs/tiny.py --workdir runs/tiny
 
 import argparse
 import dataclasses
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from functools import partial
 
 import jax
@@ -28,14 +28,15 @@ from bert_jax.recipe import (
     prepare_text,
     stage_batches,
 )
+from bert_jax.session import add_training, open_loop, restore, started
 from bert_jax.tokenizers import Tokenizer
-from bert_jax.training.checkpoint import Checkpoints, set_damaged_aside
-from bert_jax.training.compilation import Compilations, kept_programs, set_flags
+from bert_jax.training.compilation import kept_programs
 from bert_jax.training.curves import draw_curves
 from bert_jax.training.evaluation import describe, evaluate, held_out_batches
 from bert_jax.training.examples import show_examples
-from bert_jax.training.loop import Loop, Progress, Settings, Work
-from bert_jax.training.metrics import MetricsLog, read_metrics
+from bert_jax.training.loop import Settings, Work
+from bert_jax.training.metrics import read_metrics
+from bert_jax.training.objectives import pretraining
 from bert_jax.training.parallel import (
     all_devices,
     describe_devices,
@@ -45,15 +46,12 @@ from bert_jax.training.parallel import (
     place,
 )
 from bert_jax.training.phases import Stage, rate_of
-from bert_jax.training.processes import Processes, joined
-from bert_jax.training.profiling import Profile
+from bert_jax.training.processes import Processes
 from bert_jax.training.rng import Stream, stream_key
 from bert_jax.training.run_folder import RunFolder, differences, versions
 from bert_jax.training.steps import TrainState, init_state, make_eval_step, make_train_step
 from bert_jax.training.stopping import Stopping
 from bert_jax.training.throughput import Pace, peak_flops
-from bert_jax.training.wandb_run import require_wandb
-from bert_jax.training.watchdog import Watchdog
 
 # Share of random pairs from which nothing is left to tell apart; Google's procedure gives 57 %
 # where documents have many sentences, and 100 % where they have one.
@@ -95,93 +93,47 @@ def train(
     processes.compare("text", hashes, differences)
 
     # Restore, or begin.
-    init = jax.jit(
-        partial(init_state, parts.model, parts.optimizer, stream_key(recipe.seed, Stream.INIT))
-    )
-    like = jax.eval_shape(init)
-    with processes.first_goes_first("checkpoints"):
-        damage = set_damaged_aside(run.checkpoints) if processes.is_first else []
-    checkpoints = Checkpoints(run.checkpoints, processes=processes)
-    if checkpoints.latest_step is None:
-        state, progress = init(), Progress()
-    else:
-        state, saved = checkpoints.restore(like)
-        progress = Progress(**saved)
-    start = int(state.step)
-    processes.compare("checkpoint", {"step": start}, differences)
-    state = place(state, devices, parts.parallelism)
-    _summarize(console, recipe, parts, corpus, state, seconds=progress.seconds)
+    init = partial(init_state, parts.model, parts.optimizer, stream_key(recipe.seed, Stream.INIT))
+    standing = restore(run, init, devices, parts.parallelism, processes)
+    state = standing.state
+    _summarize(console, recipe, parts, corpus, state, seconds=standing.progress.seconds)
 
     # Train, stage by stage.
-    with ExitStack() as stack:
-        stack.enter_context(closing(checkpoints))
-        compilations = stack.enter_context(Compilations())
-        metrics = None
-        if processes.is_first:
-            log = MetricsLog(
-                run.path,
-                start_step=start,
-                wandb_project=options.wandb,
-                config=dataclasses.asdict(recipe),
-            )
-            metrics = stack.enter_context(closing(log))
-            for line in damage:
-                console.warn(f"{line}; going on from step {start:,}")
-                metrics.event(start, "older_checkpoint", damage=line)
-        watchdog = Watchdog(seconds=options.step_timeout, on_hang=processes.abandon)
-        stack.enter_context(watchdog)
-        profile = stack.enter_context(
-            closing(Profile(run.path, steps=options.profile if processes.is_first else 0))
-        )
-        bar = stack.enter_context(
-            console.bar("training", total=recipe.total_steps, initial=start, unit="step")
-        )
-        loop = Loop(
-            folder=run.path,
-            settings=Settings(
-                log_every_steps=recipe.log_every_steps,
-                eval_every_steps=recipe.eval_every_steps,
-                checkpoint_every_steps=recipe.checkpoint_every_steps,
-                total_steps=recipe.total_steps,
-                budget_seconds=3600 * recipe.budget_hours,
-                skip_nonfinite=recipe.skip_nonfinite,
-                step_timeout=options.step_timeout,
-            ),
-            progress=progress,
-            like=like,
-            key=stream_key(recipe.seed, Stream.DROPOUT),
-            devices=devices,
-            parallelism=parts.parallelism,
-            processes=processes,
-            console=console,
-            stopping=stopping,
-            checkpoints=checkpoints,
-            metrics=metrics,
-            pace=pace,
-            watchdog=watchdog,
-            profile=profile,
-            compilations=compilations,
-        )
+    settings = Settings(
+        log_every_steps=recipe.log_every_steps,
+        eval_every_steps=recipe.eval_every_steps,
+        checkpoint_every_steps=recipe.checkpoint_every_steps,
+        total_steps=recipe.total_steps,
+        budget_seconds=3600 * recipe.budget_hours,
+        skip_nonfinite=recipe.skip_nonfinite,
+        step_timeout=options.step_timeout,
+    )
+    with open_loop(
+        run,
+        standing,
+        settings,
+        config=dataclasses.asdict(recipe),
+        key=stream_key(recipe.seed, Stream.DROPOUT),
+        devices=devices,
+        parallelism=parts.parallelism,
+        processes=processes,
+        console=console,
+        stopping=stopping,
+        pace=pace,
+        options=options,
+    ) as (loop, bar):
         for stage in parts.stages:
             if int(state.step) >= stage.last_step or loop.is_over:
                 continue
             if int(state.step) == stage.first_step and stage.moments == "reset":
-                fresh = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like.opt_state)
+                moments = standing.like.opt_state
+                fresh = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), moments)
                 whole = TrainState(state.step, state.params, fresh)
                 state = place(whole, devices, parts.parallelism)
             batches = stage_batches(recipe, parts, stage, run, (tokenizer, corpus))
             _announce(console, parts, stage, batches)
             work = _work(parts, stage, batches, state)
-            pace.begin_phase(
-                tokens_per_step=stage.batch_size * stage.seq_len,
-                flops_per_token=training_flops_per_token(
-                    parts.model.config,
-                    seq_len=stage.seq_len,
-                    num_predictions=parts.masking.max_predictions(
-                        stage.seq_len, parts.pairs.examples_per_row
-                    ),
-                ),
-            )
+            pace.begin_phase()
             stopping.deferred = True
             state = loop.run(state, work, bar)
     console.table("wall time", pace.summary())
@@ -198,7 +150,7 @@ def _work(parts: Parts, stage: Stage, batches: Batches, state: TrainState) -> Wo
     devices, parallelism = all_devices(), parts.parallelism
     rows = local_rows(stage.batch_size, stage.micro_batch_size)
     step = make_train_step(
-        parts.model,
+        pretraining(parts.model),
         parts.optimizer,
         rate_of(stage),
         micro_batch_size=stage.micro_batch_size,
@@ -206,8 +158,13 @@ def _work(parts: Parts, stage: Stage, batches: Batches, state: TrainState) -> Wo
     held_out = held_out_batches(batches.corpus, batches.tokenizer, pairs=batches.pairs, stage=stage)
     evaluation = None
     if held_out:
-        eval_step = parallel_eval_step(make_eval_step(parts.model), devices)
+        eval_step = parallel_eval_step(make_eval_step(pretraining(parts.model)), devices)
         evaluation = partial(evaluate, eval_step, batches=held_out, devices=devices)
+    flops_per_token = training_flops_per_token(
+        parts.model.config,
+        seq_len=stage.seq_len,
+        num_predictions=parts.masking.max_predictions(stage.seq_len, parts.pairs.examples_per_row),
+    )
     return Work(
         step=parallel_train_step(step, devices, state, parallelism),
         first_step=stage.first_step,
@@ -215,6 +172,7 @@ def _work(parts: Parts, stage: Stage, batches: Batches, state: TrainState) -> Wo
         last_step=stage.last_step,
         evaluate=evaluation,
         example=batches.batch,
+        size=lambda _: (stage.batch_size * stage.seq_len, flops_per_token),
     )
 
 
@@ -304,40 +262,10 @@ def main(arguments: list[str]) -> None:
         "--config.total_steps=200",
     )
     add_run(parser)
-    parser.add_argument(
-        "--join-timeout",
-        type=float,
-        default=300.0,
-        metavar="SECONDS",
-        help="how long to wait for the other processes of the run (default: 300)",
-    )
-    parser.add_argument(
-        "--step-timeout",
-        type=float,
-        default=1800.0,
-        metavar="SECONDS",
-        help="ends a run that makes no step for so long, and shows where it hangs (default: 1800)",
-    )
-    parser.add_argument(
-        "--profile",
-        type=int,
-        default=0,
-        metavar="STEPS",
-        help="trace so many steps into the run folder",
-    )
-    parser.add_argument("--wandb", metavar="PROJECT", help="report to Weights & Biases too")
+    add_training(parser)
     options, overrides = parser.parse_known_args(arguments)
-    for name in ("join_timeout", "step_timeout"):
-        if not (value := getattr(options, name)) > 0:
-            parser.error(f"--{name.replace('_', '-')} is {value:g}; it must be positive")
-
-    if options.profile < 0:
-        parser.error(f"--profile is {options.profile}; it must not be negative")
-    if options.wandb:
-        require_wandb()
-    set_flags()
-    with Stopping() as stopping:
-        with joined(timeout=options.join_timeout) as processes, ExitStack() as stack:
+    with started(parser, options) as (processes, stopping):
+        with ExitStack() as stack:
             recipe, run = open_run(options, overrides)
             console = Console(quiet=options.quiet, silent=not processes.is_first)
             if processes.is_first:

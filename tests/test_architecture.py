@@ -22,6 +22,7 @@ FLOORS: list[list[str]] = [
         "console",
         "tokenizers",
         "model.sizes",
+        "model.labels",
         "data.keyed_random",
         "data.boundaries",
         "data.chunking",
@@ -35,13 +36,14 @@ FLOORS: list[list[str]] = [
         "training.schedule",
         "training.phases",
         "training.spikes",
+        "training.best",
         "training.throughput",
         "tasks.scores",
     ],
     # 1: the model
     ["model"],
     # 2: pure training
-    ["training.optimizer", "training.steps", "training.memory"],
+    ["training.optimizer", "training.objectives", "training.steps", "training.memory"],
     # 3: effects
     [
         "data",
@@ -72,6 +74,7 @@ FLOORS: list[list[str]] = [
         "config",
         "recipe",
         "usage",
+        "session",
         "prepare",
         "train",
         "check",

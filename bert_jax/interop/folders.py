@@ -30,9 +30,10 @@ from bert_jax.interop.naming import (
 )
 from bert_jax.interop.parameters import create, shapes_of
 from bert_jax.interop.sentence_transformers import sentence_transformers_files
-from bert_jax.interop.settings import Labels, Task, is_bert, read_labels, read_settings
+from bert_jax.interop.settings import is_bert, read_labels, read_settings
 from bert_jax.interop.tokenizer_files import tokenizer_files
 from bert_jax.interop.torch_files import read_torch_file
+from bert_jax.model.labels import Labels, Task
 from bert_jax.model.sizes import BertConfig
 from bert_jax.tokenizers import Tokenizer, load_tokenizer
 

@@ -11,7 +11,8 @@ from jaxtyping import PyTree
 
 from bert_jax.errors import UserError
 from bert_jax.interop.naming import Name, Stored, expand, tensors_of
-from bert_jax.interop.settings import Labels, Task, write_settings
+from bert_jax.interop.settings import write_settings
+from bert_jax.model.labels import Labels, Task
 from bert_jax.model.sizes import BertConfig
 
 _log = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ from safetensors.numpy import save_file
 
 from bert_jax.errors import UserError
 from bert_jax.interop.naming import Name, Stored, expand, tensors_of
-from bert_jax.interop.settings import Labels, Task, write_settings
+from bert_jax.interop.settings import write_settings
+from bert_jax.model.labels import Labels, Task
 from bert_jax.model.sizes import BertConfig
 
 # torch's Linear has its weight the other way round than a Dense of Flax: [out, in].

@@ -1,9 +1,10 @@
 """`config.json` of Hugging Face and `bert_config.json` of Google, which share their keys."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from bert_jax.errors import UserError
+from bert_jax.model.labels import Labels, Task
 from bert_jax.model.sizes import BertConfig
 
 # Google's releases of 2018, and Hugging Face for all of them, mean by "gelu" the exact one.
@@ -36,23 +37,6 @@ _RATES = {
 }
 # What every BERT's file says, and other models' files do not all of it.
 REQUIRED = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
-
-Task = Literal["sentence", "tokens", "spans"]
-
-
-class Labels(NamedTuple):
-    """What a fine-tuned classifier tells apart.
-
-    Attributes:
-      task: "sentence" scores the pooled vector, "tokens" every token's; "spans"
-        gives every token a score as start and as end of an answer.
-      names: of the classes, in the order of the scores.
-      problem: Hugging Face's `problem_type`, such as regression, where it says it.
-    """
-
-    task: Task
-    names: tuple[str, ...]
-    problem: str | None = None
 
 
 def is_bert(raw: object) -> bool:

@@ -1,11 +1,13 @@
-"""The two pretraining heads, and the model that carries them."""
+"""The heads on the encoder, and the models that carry them: for pretraining and for a task."""
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from bert_jax.model.activations import activation
+from bert_jax.model.dropout import Dropout
 from bert_jax.model.encoder import Bert, dense, initializer, layer_norm
+from bert_jax.model.labels import Labels
 from bert_jax.model.packing import tokens_at
 from bert_jax.model.sizes import BertConfig
 
@@ -84,3 +86,35 @@ class BertForPreTraining(nn.Module):
         predicted = tokens_at(sequence, mlm_positions)
         table = self.bert.embeddings.word_embeddings
         return self.predictions(predicted, table), self.seq_relationship(pooled)
+
+
+class BertForTask(nn.Module):
+    """BERT with a classifier of sentences, of tokens, or of the ends of spans.
+
+    Attributes:
+      config: of the encoder.
+      labels: what is told apart.
+      classifier_dropout: rate on what the classifier sees.
+    """
+
+    config: BertConfig
+    labels: Labels
+    classifier_dropout: float = 0.0
+
+    def setup(self) -> None:
+        self.bert = Bert(self.config)
+        self.dropout = Dropout(self.classifier_dropout)
+        self.classifier = Classifier(self.config, len(self.labels.names))
+
+    def __call__(
+        self,
+        input_ids: Int[Array, "B T"],
+        segment_ids: Int[Array, "B T"],
+        lengths: Int[Array, " B"],
+        *,
+        deterministic: bool = True,
+    ) -> Float[Array, "B *T C"]:
+        """Scores of the classes in float32: [B C] of sentences, else [B T C]."""
+        sequence, pooled = self.bert(input_ids, segment_ids, lengths, deterministic=deterministic)
+        vectors = pooled if self.labels.task == "sentence" else sequence
+        return self.classifier(self.dropout(vectors, deterministic=deterministic))

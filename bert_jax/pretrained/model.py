@@ -13,8 +13,8 @@ from jaxtyping import Float, PyTree
 from bert_jax.errors import TextError, UserError
 from bert_jax.interop.folders import Format, write_folder
 from bert_jax.interop.naming import Report
-from bert_jax.interop.settings import Labels
 from bert_jax.model.heads import BertForPreTraining
+from bert_jax.model.labels import Labels
 from bert_jax.model.sizes import BertConfig
 from bert_jax.pretrained import cloze, features, vectors
 from bert_jax.pretrained.cloze import Likelihood, Prediction

@@ -13,9 +13,9 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from bert_jax.errors import UserError
 from bert_jax.interop.naming import TITLES
-from bert_jax.interop.settings import Labels
 from bert_jax.model.encoder import Bert, BertLayer, Embeddings
 from bert_jax.model.heads import Classifier, MaskedWordPredictions, SeqRelationship
+from bert_jax.model.labels import Labels
 from bert_jax.model.sizes import BertConfig
 from bert_jax.pretrained.outputs import Outputs
 

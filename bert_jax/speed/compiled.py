@@ -13,6 +13,7 @@ from bert_jax.errors import UserError
 from bert_jax.model.heads import BertForPreTraining
 from bert_jax.speed.timing import RATE
 from bert_jax.training.compilation import GPU_OPTIONS
+from bert_jax.training.objectives import pretraining
 from bert_jax.training.optimizer import make_optimizer
 from bert_jax.training.steps import Notes, init_state, make_train_step
 
@@ -81,7 +82,7 @@ def compiled_step(
     key = jax.eval_shape(partial(jax.random.key, 0))
     state = jax.eval_shape(partial(init_state, model, optimizer), key)
     notes = Notes(stop=np.zeros((), np.int32), elapsed=np.zeros((), np.float32))
-    step = make_train_step(model, optimizer, lambda *_: RATE)
+    step = make_train_step(pretraining(model), optimizer, lambda *_: RATE)
     options: dict[str, str | bool] = {}
     if device.platform != "cpu":
         options |= GPU_OPTIONS

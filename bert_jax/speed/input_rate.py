@@ -125,10 +125,8 @@ def _device_figures(
     fixed = statistics.median(step_seconds(step, num_steps))
     pace = Pace(device=devices[0], peak_flops=None)
     tokens = stage.batch_size * stage.seq_len
-    pace.begin_phase(
-        tokens_per_step=tokens,
-        flops_per_token=0.0,  # of no interest here
-    )
+    pace.begin_phase()
+    pace.change_shape(tokens, 0.0, compiles=False)  # its arithmetic is of no interest here
     # The first one waits for the pipeline to start, as that of a run does.
     end = stage.first_step + 1 + num_steps
     for batch in pace.timed(make_dataset(batches.batch, stage.first_step, end)):

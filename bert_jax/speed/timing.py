@@ -17,6 +17,7 @@ import optax
 from bert_jax.model.heads import BertForPreTraining
 from bert_jax.model.sizes import BertConfig
 from bert_jax.speed.synthetic import Predictions, synthetic_batch
+from bert_jax.training.objectives import pretraining, real_shares
 from bert_jax.training.optimizer import make_optimizer
 from bert_jax.training.parallel import (
     Parallelism,
@@ -27,7 +28,7 @@ from bert_jax.training.parallel import (
     shard_batch,
 )
 from bert_jax.training.rng import Stream, stream_key
-from bert_jax.training.steps import init_state, make_train_step, real_shares
+from bert_jax.training.steps import init_state, make_train_step
 from bert_jax.training.throughput import peak_flops, peak_memory
 
 # A batch size is worth more memory if it is so much faster.
@@ -102,7 +103,10 @@ class JaxStep:
         init = jax.jit(partial(init_state, model, optimizer))
         self._state = place(init(stream_key(0, Stream.INIT)), devices, parallelism)
         step = make_train_step(
-            model, optimizer, lambda *_: RATE, micro_batch_size=parallelism.micro_batch_size
+            pretraining(model),
+            optimizer,
+            lambda *_: RATE,
+            micro_batch_size=parallelism.micro_batch_size,
         )
         self._step = parallel_train_step(step, devices, self._state, parallelism)
         self._notes = make_notes(devices)

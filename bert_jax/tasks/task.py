@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from bert_jax.interop.settings import Labels
+from bert_jax.model.labels import Labels
 from bert_jax.tokenizers import Tokenizer
 
 

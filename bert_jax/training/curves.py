@@ -9,17 +9,27 @@ from matplotlib.figure import Figure
 from bert_jax.atomic import write_file
 from bert_jax.training.metrics import read_metrics
 
+_PANELS = {
+    "mlm_loss": "masked-token loss (nats)",
+    "mlm_accuracy": "masked-token accuracy",
+    "nsp_accuracy": "next-sentence accuracy",
+    "loss": "loss",
+    "accuracy": "accuracy",
+    "score": "held-out score",
+}
+
 
 def draw_curves(folder: Path) -> None:
     """Draws `curves.png` in a run folder from its `metrics.jsonl`."""
     rows = read_metrics(folder / "metrics.jsonl")
-    panels = [
-        ("mlm_loss", "masked-token loss (nats)"),
-        ("mlm_accuracy", "masked-token accuracy"),
-        ("nsp_accuracy", "next-sentence accuracy"),
-    ]
+    shown = {name for row in rows for name in row}
+    panels = [(name, title) for name, title in _PANELS.items() if name in shown]
+    if not panels:
+        return
     figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
-    for axes, (name, title) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+    for axes, (name, title) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+    ):
         for split, style in (("train", "-"), ("held_out", "o-")):
             steps, values = _series(rows, split, name)
             if steps:

@@ -16,6 +16,7 @@ from jaxtyping import Array, Key
 
 from bert_jax.console import Console, duration
 from bert_jax.errors import MachineError, UserError
+from bert_jax.training.best import Best
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.compilation import Compilations
 from bert_jax.training.curves import draw_curves
@@ -45,12 +46,14 @@ class Progress:
       seconds: of training, those of earlier processes of this run included.
       skipped: updates that were left out because they were not finite.
       spikes: what the monitor of the loss remembers.
+      best: the best evaluation, where one is chosen.
     """
 
     window: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     seconds: float = 0.0
     skipped: int = 0
     spikes: dict[str, Any] = dataclasses.field(default_factory=dict)
+    best: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Settings(NamedTuple):
@@ -72,6 +75,20 @@ class Settings(NamedTuple):
     step_timeout: float
 
 
+class Choice(NamedTuple):
+    """How the best parameters of a run are chosen.
+
+    Attributes:
+      figure: of the evaluation, the larger the better.
+      keep: `keep(params)` writes down those of the best evaluation so far.
+      patience: evaluations without a better one after which the run ends; 0 to go on.
+    """
+
+    figure: str
+    keep: Callable[[Any], None]
+    patience: int
+
+
 class Work(NamedTuple):
     """What the loop needs of a stage.
 
@@ -82,6 +99,9 @@ class Work(NamedTuple):
       last_step: where the stage ends.
       evaluate: the held-out figures of parameters, None where there is nothing to evaluate.
       example: batch `step` as a whole, to look at what went wrong.
+      size: the tokens of the global batch that rows are of, padding included, and the model's
+        arithmetic for each, in FLOP.
+      choice: of the best parameters, None where the last are what is wanted.
     """
 
     step: Callable[..., tuple[TrainState, Any, Vitals]]
@@ -90,6 +110,8 @@ class Work(NamedTuple):
     last_step: int
     evaluate: Callable[..., dict[str, float]] | None
     example: Callable[[int], dict[str, np.ndarray]]
+    size: Callable[[dict[str, np.ndarray]], tuple[int, float]]
+    choice: Choice | None = None
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -135,10 +157,11 @@ class Loop:
     def __post_init__(self) -> None:
         self._window = Window(self.progress.window)
         self._spikes = SpikeMonitor(**self.progress.spikes)
+        self.best = Best(**self.progress.best)
         self._skipped = self.progress.skipped
         self._began = time.monotonic() - self.progress.seconds
         self._unseen: tuple[int, Vitals] | None = None
-        self._stop = False
+        self._stop = self._gave_up = False
         self._budget_spent = self._elapsed() >= 1
         self._forecast_at: int | None = None
         self._recompiled = False
@@ -155,8 +178,8 @@ class Loop:
         if int(state.step) == work.first_step:
             self._spikes = SpikeMonitor()  # the losses of other lengths and batches are others
         batches = self.pace.timed(work.batches)
-        first = int(state.step) + 1
-        for step in range(first, work.last_step + 1):
+        shapes: set[tuple[tuple[int, ...], ...]] = set()
+        for step in range(int(state.step) + 1, work.last_step + 1):
             batch = next(batches, None)
             if batch is None:
                 raise MachineError(
@@ -164,12 +187,16 @@ class Loop:
                     f"of {work.last_step}; its copy of the corpus or its input is not as the "
                     "others'"
                 )
+            shape = tuple(array.shape for array in batch.values())
+            is_new = shape not in shapes
+            shapes.add(shape)
+            self.pace.change_shape(*work.size(batch), compiles=is_new)
             notes = make_notes(self.devices, stop=self.stopping.requested, elapsed=self._elapsed())
             self.profile.before()
             rows = shard_batch(batch, self.devices)
             compiled = self.compilations.count
             state, sums, vitals = work.step(state, rows, notes, self.key)
-            self._look_for_compilation(step, since=compiled, is_first=step == first)
+            self._look_for_compilation(step, since=compiled, is_new=is_new)
             self._window.add(sums)
             self.pace.step(sums)
             if line := self.profile.after(sums):
@@ -189,11 +216,8 @@ class Loop:
             if step % settings.log_every_steps == 0 or is_last:
                 self._report(step, work, bar)
             if work.evaluate and (step % settings.eval_every_steps == 0 or is_last):
-                with self.pace.spent("evaluation"):
-                    figures = work.evaluate(state.params, on_batch=self._evaluating)
-                if self.metrics:
-                    self.metrics.write(step, "held_out", figures)
-                    draw_curves(self.folder)
+                self._evaluate(step, state, work)
+                is_last |= self._gave_up
             if step % settings.checkpoint_every_steps == 0 or is_last or self._stop:
                 slowly = self.watchdog.allow(_SLOW * self.settings.step_timeout, "a save")
                 with self.pace.spent("checkpoint"), slowly:
@@ -210,7 +234,20 @@ class Loop:
     @property
     def is_over(self) -> bool:
         """Whether no more stages are to be run."""
-        return self._stop or self._budget_spent
+        return self._stop or self._budget_spent or self._gave_up
+
+    def _evaluate(self, step: int, state: TrainState, work: Work) -> None:
+        """Evaluates, and keeps the parameters if they are the best so far."""
+        assert work.evaluate is not None
+        with self.pace.spent("evaluation"):
+            figures = work.evaluate(state.params, on_batch=self._evaluating)
+        if self.metrics:
+            self.metrics.write(step, "held_out", figures)
+            draw_curves(self.folder)
+        if choice := work.choice:
+            if self.best.observe(step, figures[choice.figure]) and self.processes.is_first:
+                choice.keep(state.params)
+            self._gave_up = 0 < choice.patience <= self.best.since
 
     def _evaluating(self) -> None:
         self.watchdog.beat("a batch of the evaluation")
@@ -257,14 +294,14 @@ class Loop:
             f"that may be; its batch is in {path}"
         )
 
-    def _look_for_compilation(self, step: int, *, since: int, is_first: bool) -> None:
-        """Warns once: whatever changed shape or place may do so at every step."""
-        if is_first or self.compilations.count == since or self._recompiled:
+    def _look_for_compilation(self, step: int, *, since: int, is_new: bool) -> None:
+        """Warns once: whatever changed may do so at every step. A new shape is no surprise."""
+        if is_new or self.compilations.count == since or self._recompiled:
             return
         self._recompiled = True
         self.console.warn(
-            f"step {step:,} was compiled again: what went into it was of another shape or type, or "
-            "lay elsewhere, than before; training goes on, but slower"
+            f"step {step:,} was compiled again: what went into it was of another type, or lay "
+            "elsewhere, than before; training goes on, but slower"
         )
         self._event(step, "recompiled")
 
@@ -283,7 +320,7 @@ class Loop:
         self._look(work)
         self._window = Window()
         clock = self.pace.figures()
-        if "mlm_loss" not in means:  # no update of this window was made
+        if not means:  # no update of this window was made
             return
         figures = with_real_rates(means, clock)
         if self.metrics:
@@ -305,6 +342,7 @@ class Loop:
             seconds=time.monotonic() - self._began,
             skipped=self._skipped,
             spikes=dataclasses.asdict(self._spikes),
+            best=dataclasses.asdict(self.best),
         )
         self.checkpoints.save(
             whole(state, self.like, self.devices, self.parallelism),
@@ -333,9 +371,11 @@ def with_real_rates(means: dict[str, float], clock: dict[str, float]) -> dict[st
 
 def brief(figures: dict[str, float]) -> str:
     """The figures beside the progress bar."""
-    parts = [f"mlm {figures['mlm_loss']:.3f}"]
-    if "nsp_loss" in figures:
-        parts.append(f"nsp {figures['nsp_loss']:.3f}")
+    parts = [
+        f"{name.removesuffix('_loss')} {value:.3f}"
+        for name, value in figures.items()
+        if name.endswith("loss")
+    ]
     if "real_tokens_per_second" in figures:
         parts.append(f"{figures['real_tokens_per_second'] / 1000:,.1f}k real tokens/s")
     if "mfu" in figures:

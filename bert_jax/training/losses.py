@@ -4,6 +4,8 @@ Never a mean: shards and micro-batches hold different numbers of masked tokens,
 so only the caller may divide, after summing over all of them.
 """
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -54,7 +56,7 @@ def _at(logits: Float[Array, "*rows C"], labels: Int[Array, "*rows"]) -> Float[A
 def pretraining_sums(
     mlm_logits: Float[Array, "B P V"],
     nsp_logits: Float[Array, "B *K 2"],
-    batch: dict[str, Array],
+    batch: Mapping[str, Array],
 ) -> dict[str, SumAndWeight]:
     """Every figure of a pretraining batch, by name.
 
@@ -69,7 +71,7 @@ def pretraining_sums(
     mlm = (mlm_logits, batch["mlm_ids"], batch["mlm_weights"])
     sums = {"mlm_loss": cross_entropy(*mlm), "mlm_accuracy": accuracy(*mlm)}
     if "nsp_labels" in batch:
-        is_real = (batch["lengths"] > 0).astype(jnp.float32)
+        is_real = _is_real(batch)
         nsp = (nsp_logits, batch["nsp_labels"], is_real)
         sums["nsp_loss"] = cross_entropy(*nsp)
         sums["nsp_accuracy"] = accuracy(*nsp)
@@ -77,12 +79,56 @@ def pretraining_sums(
     return sums
 
 
-def pretraining_weights(batch: dict[str, Array]) -> dict[str, Float[Array, ""]]:
+def pretraining_weights(batch: Mapping[str, Array]) -> dict[str, Float[Array, ""]]:
     """The weights of the losses of `pretraining_sums`, from the batch alone."""
     weights = {"mlm_loss": jnp.sum(batch["mlm_weights"])}
     if "nsp_labels" in batch:
-        weights["nsp_loss"] = jnp.sum((batch["lengths"] > 0).astype(jnp.float32))
+        weights["nsp_loss"] = jnp.sum(_is_real(batch))
     return weights
+
+
+def classification_sums(
+    scores: Float[Array, "B C"], batch: Mapping[str, Array]
+) -> dict[str, SumAndWeight]:
+    """Cross-entropy and accuracy of `labels` [B]; a row of length 0 counts nowhere."""
+    rows = (scores, batch["labels"], _is_real(batch))
+    return {"loss": cross_entropy(*rows), "accuracy": accuracy(*rows)}
+
+
+def regression_sums(
+    scores: Float[Array, "B 1"], batch: Mapping[str, Array]
+) -> dict[str, SumAndWeight]:
+    """Squared distance from `labels` [B], float32; likewise."""
+    squares = (scores[:, 0] - batch["labels"]) ** 2
+    return {"loss": (jnp.sum(squares * _is_real(batch)), jnp.sum(_is_real(batch)))}
+
+
+def tagging_sums(
+    scores: Float[Array, "B T C"], batch: Mapping[str, Array]
+) -> dict[str, SumAndWeight]:
+    """Cross-entropy and accuracy of `labels` [B T] where `label_weights` [B T] is 1."""
+    tokens = (scores, batch["labels"], batch["label_weights"])
+    return {"loss": cross_entropy(*tokens), "accuracy": accuracy(*tokens)}
+
+
+def span_sums(scores: Float[Array, "B T 2"], batch: Mapping[str, Array]) -> dict[str, SumAndWeight]:
+    """Cross-entropy and accuracy of `starts` [B] and of `ends` [B], both together.
+
+    P(i) = exp(S·R_i) / Σ_j exp(S·R_j) over all real tokens j, the question's among them. (The
+    original goes over padding as well, of which there is more or less by how rows are cut.)
+    """
+    is_token = jnp.arange(scores.shape[1])[None, :] < batch["lengths"][:, None]
+    # Not −∞: a row of padding alone would be NaN, and weighs nothing.
+    scores = jnp.where(is_token[:, :, None], scores, -1e30)
+    ends = jnp.stack([batch["starts"], batch["ends"]], axis=1)
+    weights = jnp.broadcast_to(_is_real(batch)[:, None], ends.shape)
+    rows = (scores.swapaxes(1, 2), ends, weights)
+    return {"loss": cross_entropy(*rows), "accuracy": accuracy(*rows)}
+
+
+def _is_real(batch: Mapping[str, Array]) -> Float[Array, " B *K"]:
+    """1 for a row, or a sequence of one, that is not padding alone."""
+    return (batch["lengths"] > 0).astype(jnp.float32)
 
 
 def mean(pair: SumAndWeight) -> Float[Array, ""]:

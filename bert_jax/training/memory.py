@@ -11,8 +11,8 @@ import optax
 from jaxtyping import PyTree
 
 from bert_jax.model.heads import BertForPreTraining
-from bert_jax.training.losses import pretraining_weights
-from bert_jax.training.steps import init_state, pretraining_loss
+from bert_jax.training.objectives import pretraining
+from bert_jax.training.steps import init_state, loss_share
 
 
 class StepMemory(NamedTuple):
@@ -53,11 +53,11 @@ def step_memory(
     """
     key = jax.eval_shape(partial(jax.random.key, 0))
     state = jax.eval_shape(partial(init_state, model, optimizer), key)
+    objective = pretraining(model)
 
     def backward(params: PyTree, batch: PyTree, key: PyTree) -> PyTree:
         def loss(params: PyTree) -> PyTree:
-            weights = pretraining_weights(batch)
-            return pretraining_loss(params, model, batch, key, weights)[0]
+            return loss_share(params, objective, batch, key, objective.weights(batch))[0]
 
         # A function that carries what it needs as its leaves.
         return jax.vjp(loss, params)[1]

@@ -14,17 +14,10 @@ from flax import struct
 from jaxtyping import Array, Key, PyTree
 
 from bert_jax.model.heads import BertForPreTraining
-from bert_jax.model.sizes import BertConfig, training_flops, training_flops_per_token
-from bert_jax.training.losses import (
-    SumAndWeight,
-    mean,
-    pretraining_sums,
-    pretraining_weights,
-)
+from bert_jax.training.losses import mean
+from bert_jax.training.objectives import DeviceBatch, Objective, Sums, real_shares
 from bert_jax.training.rng import step_key
 
-DeviceBatch = dict[str, Array]
-Sums = dict[str, SumAndWeight]
 TreeMap = Callable[[Any], Any]
 Rate = Callable[[Any, Any], Any]
 """The learning rate, of the number of updates made and the share of the time budget spent."""
@@ -69,7 +62,7 @@ class Vitals(NamedTuple):
     """What the host looks at after every step.
 
     Attributes:
-      loss: mean MLM loss of the batch.
+      loss: the first of the mean losses of the batch.
       is_finite: whether the update was made; not if a loss or the gradient was not finite.
       notes: as all hosts read them.
     """
@@ -110,51 +103,17 @@ def init_state(
     key: Key[Array, ""],
 ) -> TrainState:
     """The state before the first step. Call it under `jit`: eagerly, arrays would be shared."""
-    params = init_params(model, key)
+    return state_of(init_params(model, key), optimizer)
+
+
+def state_of(params: PyTree, optimizer: optax.GradientTransformationExtraArgs) -> TrainState:
+    """The state before the first step from given parameters."""
     return TrainState(jnp.zeros((), "int32"), params, optimizer.init(params))
 
 
-def _sums(
-    model: BertForPreTraining, params: PyTree, batch: DeviceBatch, dropout_key: Array | None = None
-) -> Sums:
-    """The sums of a batch; without a key there is no dropout."""
-    logits: Any = model.apply(
-        {"params": params},
-        batch["input_ids"],
-        batch["segment_ids"],
-        batch["lengths"],
-        batch["mlm_positions"],
-        deterministic=dropout_key is None,
-        rngs=None if dropout_key is None else {"dropout": dropout_key},
-    )
-    with jax.named_scope("losses"):
-        return pretraining_sums(logits[0], logits[1], batch)
-
-
-def real_shares(config: BertConfig, batch: DeviceBatch) -> Sums:
-    """How much of a padded batch is real.
-
-    Returns:
-      `real_tokens`, of its tokens; `real_flops`, of its arithmetic: each token looks at those of
-      its own sequence, and the head is computed for real predictions.
-    """
-    lengths = batch["lengths"].astype(jnp.float32)
-    rows, seq_len = batch["input_ids"].shape
-    num_predictions = batch["mlm_ids"].shape[1]
-    flops = training_flops(
-        config,
-        tokens=jnp.sum(lengths),
-        views=jnp.sum(lengths**2),
-        predictions=jnp.sum(batch["mlm_weights"]),
-    )
-    of_token = training_flops_per_token(config, seq_len=seq_len, num_predictions=num_predictions)
-    tokens = jnp.float32(rows * seq_len)
-    return {"real_tokens": (jnp.sum(lengths), tokens), "real_flops": (flops, tokens * of_token)}
-
-
-def pretraining_loss(
+def loss_share(
     params: PyTree,
-    model: BertForPreTraining,
+    objective: Objective,
     batch: DeviceBatch,
     dropout_key: Key[Array, ""],
     weights: dict[str, Array],
@@ -165,7 +124,7 @@ def pretraining_loss(
     whatever device and in whatever order, add up to the gradient of its mean, however
     unevenly the masked tokens are spread.
     """
-    sums = _sums(model, params, batch, dropout_key)
+    sums = objective.sums(params, batch, dropout_key)
     losses = [mean((sums[name][0], weight)) for name, weight in weights.items()]
     return sum(losses[1:], losses[0]), sums
 
@@ -176,7 +135,7 @@ def _num_blocks(rows: int, micro_batch_size: int) -> int:
 
 
 def _accumulated_gradients(
-    model: BertForPreTraining,
+    objective: Objective,
     params: PyTree,
     batch: DeviceBatch,
     key: Key[Array, ""],
@@ -190,11 +149,12 @@ def _accumulated_gradients(
     rows = batch["lengths"].shape[0]
     num_blocks = _num_blocks(rows, micro_batch_size)
     blocks = jax.tree.map(lambda x: x.reshape(num_blocks, -1, *x.shape[1:]), batch)
-    gradient = jax.grad(pretraining_loss, has_aux=True)
+    gradient = jax.grad(loss_share, has_aux=True)
 
     def of_block(number: Array | int) -> tuple[PyTree, Sums]:
         block = jax.tree.map(lambda x: x[number], blocks)
-        return gradient(params, model, block, step_key(key, step, first_block + number), weights)
+        of_dropout = step_key(key, step, first_block + number)
+        return gradient(params, objective, block, of_dropout, weights)
 
     if num_blocks == 1:  # no loop, and no second set of gradients
         return of_block(0)
@@ -208,7 +168,7 @@ def _accumulated_gradients(
 
 
 def make_train_step(
-    model: BertForPreTraining,
+    objective: Objective,
     optimizer: optax.GradientTransformationExtraArgs,
     rate: Rate,
     *,
@@ -217,7 +177,7 @@ def make_train_step(
     """The update of one batch.
 
     Args:
-      model: the model.
+      objective: what is learnt.
       optimizer: gives the direction; `rate` says how far to go.
       rate: the learning rate.
       micro_batch_size: rows that a device takes at a time, 0 for all of its rows.
@@ -243,20 +203,21 @@ def make_train_step(
         rows = batch["lengths"].shape[0]
         # Blocks of rows are numbered through the global batch: who computes one, and when, does
         # not matter to its dropout.
+        weights = to.all_sum(objective.weights(batch))
         gradients, sums = _accumulated_gradients(
-            model,
+            objective,
             state.params,
             batch,
             key,
             step=state.step,
             first_block=to.shard * _num_blocks(rows, micro_batch_size),
             micro_batch_size=micro_batch_size,
-            weights=to.all_sum(pretraining_weights(batch)),
+            weights=weights,
         )
-        sums, notes = to.all_sum((sums | real_shares(model.config, batch), notes))
+        sums, notes = to.all_sum((sums | real_shares(objective.config, batch), notes))
         gradients = to.reduce(gradients)
         squares = to.sum_parts(optax.tree.norm(gradients, squared=True))
-        losses = [mean(pair) for name, pair in sums.items() if name.endswith("_loss")]
+        losses = [mean(sums[name]) for name in weights]
         is_finite = jnp.isfinite(sum(losses, squares))
 
         with jax.named_scope("optimizer"):
@@ -275,7 +236,7 @@ def make_train_step(
             params = to.whole(if_finite(parts, to.part(state.params)), state.params)
 
         one = jnp.ones(())
-        vitals = Vitals(mean(sums["mlm_loss"]), is_finite, notes)
+        vitals = Vitals(losses[0], is_finite, notes)
         sums["gradient_norm"] = (jnp.sqrt(squares), one)
         sums["learning_rate"] = (step_rate * one, one)
         sums = if_finite(sums, jax.tree.map(jnp.zeros_like, sums))
@@ -284,10 +245,10 @@ def make_train_step(
     return train_step
 
 
-def make_eval_step(model: BertForPreTraining) -> EvalStep:
+def make_eval_step(objective: Objective) -> EvalStep:
     """The sums of one batch, without dropout."""
 
     def eval_step(params: PyTree, batch: DeviceBatch, collectives: Collectives = ALONE) -> Sums:
-        return collectives.all_sum(_sums(model, params, batch))
+        return collectives.all_sum(objective.sums(params, batch))
 
     return eval_step

@@ -76,7 +76,7 @@ class Pace:
         peak_flops: float | None,
         clock: Callable[[], float] = time.monotonic,
     ):
-        """Starts the clock: make it first of all, and begin a phase before its first step.
+        """Starts the clock: make it first of all; begin a phase, and say the shape of its steps.
 
         Args:
           device: whose memory is reported; the others hold the same.
@@ -92,16 +92,23 @@ class Pace:
         self._latest: PyTree = None
         self._start_report()
 
-    def begin_phase(self, *, tokens_per_step: int, flops_per_token: float) -> None:
-        """Steps of another shape follow; the first of them compiles.
+    def begin_phase(self) -> None:
+        """Other steps follow; what comes before the first of them is start-up."""
+        jax.block_until_ready(self._latest)
+        self._turn_to("start-up")
+        self._latest = None
+
+    def change_shape(self, tokens_per_step: int, flops_per_token: float, *, compiles: bool) -> None:
+        """The next step is of this shape, and so are those after it until the next call.
 
         Args:
           tokens_per_step: tokens of a batch, padding included.
           flops_per_token: see `training_flops_per_token`.
+          compiles: whether it is the first one of its shape.
         """
-        jax.block_until_ready(self._latest)
-        self._turn_to("start-up")
-        self._latest = None
+        if compiles:
+            jax.block_until_ready(self._latest)
+            self._turn_to("compile")
         self._tokens_per_step = tokens_per_step
         self._flops_per_token = flops_per_token
 

@@ -37,6 +37,7 @@ from bert_jax.console import Console
 from bert_jax.model.heads import BertForPreTraining
 from bert_jax.model.sizes import SIZES, BertConfig
 from bert_jax.speed.synthetic import synthetic_batch
+from bert_jax.training.objectives import pretraining
 from bert_jax.training.optimizer import make_optimizer
 from bert_jax.training.parallel import (
     Parallelism,
@@ -115,7 +116,7 @@ class Runner:
         devices = self.here if alone else self.everywhere
         model, optimizer = BertForPreTraining(config_of(size)), make_optimizer()
         state = place(fresh(size), devices, parallelism)
-        train_step = make_train_step(model, optimizer, lambda *_: 1e-4)
+        train_step = make_train_step(pretraining(model), optimizer, lambda *_: 1e-4)
         step = parallel_train_step(train_step, devices, state, parallelism)
         host_batch = synthetic_batch(config_of(size), batch_size=ROWS[size], seq_len=SEQ_LEN)
         batch = shard_batch(host_batch, self.here)

@@ -14,7 +14,8 @@ from bert_jax.data.batches import Batches
 from bert_jax.model.heads import BertForPreTraining
 from bert_jax.model.sizes import BertConfig
 from bert_jax.training.losses import pretraining_weights
-from bert_jax.training.steps import init_params, make_eval_step, pretraining_loss
+from bert_jax.training.objectives import pretraining
+from bert_jax.training.steps import init_params, loss_share, make_eval_step
 
 SEQ_LEN = 48
 
@@ -50,12 +51,18 @@ def test_an_epoch_packed_and_not(tmp_path: Path, nsp: bool) -> None:
     model = BertForPreTraining(config)
     params = init_params(model, jax.random.key(0))
     params = jax.tree.map(lambda leaf: leaf * 10 if leaf.ndim > 1 else leaf, params)
-    eval_step = jax.jit(make_eval_step(model))
+    eval_step = jax.jit(make_eval_step(pretraining(model)))
 
     @jax.jit
     def gradient(params: Any, batch: Any, weights: Any) -> Any:
         key = jax.random.key(0)
-        loss = partial(pretraining_loss, model=model, batch=batch, dropout_key=key, weights=weights)
+        loss = partial(
+            loss_share,
+            objective=pretraining(model),
+            batch=batch,
+            dropout_key=key,
+            weights=weights,
+        )
         return jax.grad(lambda params: loss(params)[0])(params)
 
     found = []

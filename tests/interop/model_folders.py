@@ -14,8 +14,8 @@ from tokenizers import normalizers
 
 from bert_jax.interop.naming import flatten, nest
 from bert_jax.interop.parameters import shapes_of
-from bert_jax.interop.settings import Labels
 from bert_jax.model.heads import BertForPreTraining
+from bert_jax.model.labels import Labels
 from bert_jax.model.sizes import BertConfig
 from bert_jax.pretrained import Pretrained
 from bert_jax.pretrained.model import PRETRAINING

@@ -27,7 +27,7 @@ from bert_jax.errors import UserError
 from bert_jax.interop import google, huggingface
 from bert_jax.interop.naming import PARTS
 from bert_jax.interop.parameters import shapes_of
-from bert_jax.interop.settings import Labels
+from bert_jax.model.labels import Labels
 
 Tensors = dict[str, np.ndarray]
 

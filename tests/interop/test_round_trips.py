@@ -14,7 +14,7 @@ from bert_jax.data.tensorflow_setup import tf
 from bert_jax.errors import UserError
 from bert_jax.interop import google, huggingface
 from bert_jax.interop.folders import Format
-from bert_jax.interop.settings import Labels
+from bert_jax.model.labels import Labels
 from bert_jax.pretrained import Pretrained
 
 SENTENCE = Labels("sentence", ("부정", "긍정", "so so"))

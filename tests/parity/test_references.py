@@ -14,8 +14,8 @@ from bert_jax.interop import huggingface
 from bert_jax.interop.naming import flatten
 from bert_jax.model.heads import BertForPreTraining
 from bert_jax.pretrained import Outputs, Pretrained
-from bert_jax.training.losses import pretraining_weights
-from bert_jax.training.steps import pretraining_loss
+from bert_jax.training.objectives import pretraining
+from bert_jax.training.steps import loss_share
 
 REFERENCES = Path(__file__).parent / "references"
 NAMES = sorted(path.name for path in REFERENCES.iterdir())
@@ -88,14 +88,15 @@ def without_dropout(bert: Pretrained) -> BertForPreTraining:
 
 @pytest.mark.parametrize("name", PRETRAINING)
 def test_loss_and_every_gradient_are_torch_s(name: str) -> None:
-    """Those of training itself: `pretraining_loss`, which `make_train_step` differentiates."""
+    """Those of training itself: `loss_share`, which `make_train_step` differentiates."""
     bert = bert_jax.load(REFERENCES / name)
     stored = read(name)
     batch = {key: jnp.asarray(stored[key]) for key in BATCH}
-    model, weights = without_dropout(bert), pretraining_weights(batch)
+    objective = pretraining(without_dropout(bert))
+    weights = objective.weights(batch)
 
     def function(params: dict) -> tuple:
-        return pretraining_loss(params, model, batch, jax.random.key(0), weights)
+        return loss_share(params, objective, batch, jax.random.key(0), weights)
 
     (loss, _), tree = jax.jit(jax.value_and_grad(function, has_aux=True))(bert.params)
     assert float(loss) == pytest.approx(float(stored["loss"]), rel=1e-6)

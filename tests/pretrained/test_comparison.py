@@ -12,8 +12,8 @@ from model_cases import make_model, make_tokenizer
 
 from bert_jax import cli, parity
 from bert_jax.errors import UserError
-from bert_jax.interop.settings import Labels, Task
 from bert_jax.model.heads import BertForPreTraining
+from bert_jax.model.labels import Labels, Task
 from bert_jax.pretrained import Outputs, Pretrained
 from bert_jax.pretrained.comparison import Comparison, Encode, compare
 from bert_jax.pretrained.model import PRETRAINING

@@ -8,8 +8,8 @@ import pytest
 from model_cases import make_model, make_tokenizer
 
 from bert_jax.errors import UserError
-from bert_jax.interop.settings import Labels
 from bert_jax.model.heads import BertForPreTraining
+from bert_jax.model.labels import Labels
 from bert_jax.pretrained import Pretrained
 
 IDS = [[2, 30, 31, 32, 3, 40, 3], [2, 50, 3, 0, 0, 0, 0]]

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 import bert_jax
 from bert_jax.errors import UserError
-from bert_jax.interop.settings import Labels
+from bert_jax.model.labels import Labels
 from bert_jax.pretrained import Pretrained
 
 SIZES = {"wordpiece": 200, "bpe": 150, "byte_bpe": 300, "unigram": 80, "sentencepiece_bpe": 120}

@@ -144,21 +144,21 @@ def count_tokens(
     """A step that compiles in no time and learns nothing."""
     del key
     rows = jnp.float32(batch["ids"].shape[0])
-    sums, notes = to.all_sum(({"mlm_loss": (jnp.sum(batch["ids"]), rows)}, notes))
+    sums, notes = to.all_sum(({"mlm_loss": (jnp.float32(jnp.sum(batch["ids"])), rows)}, notes))
     return state.replace(step=state.step + 1), sums, Vitals(rows, jnp.array(True), notes)  # type: ignore[attr-defined]
 
 
-def run_steps(folder: Path, seq_lens: list[int]) -> list[int]:
-    """Trains on batches of these lengths; the steps that were reported as compiled again."""
+def run_steps(folder: Path, kinds: list[tuple[int, str]]) -> list[int]:
+    """Trains on batches of these lengths and types; the steps reported as compiled again."""
     devices, parallelism = jax.devices(), Parallelism()
     like = TrainState(jnp.zeros((), jnp.int32), {"w": jnp.zeros(2)}, {"w": jnp.zeros(2)})
     state = place(like, devices, parallelism)
-    batches = ({"ids": np.ones((4, seq_len), np.float32)} for seq_len in seq_lens)
+    batches = ({"ids": np.ones((4, seq_len), dtype)} for seq_len, dtype in kinds)
 
     with ExitStack() as stack:
         processes = Processes()
         pace = Pace(device=devices[0], peak_flops=None)
-        pace.begin_phase(tokens_per_step=1, flops_per_token=1.0)
+        pace.begin_phase()
         loop = Loop(
             folder=folder,
             settings=Settings(1000, 1000, 1000, 1000, 0.0, 0, 1000.0),
@@ -183,17 +183,19 @@ def run_steps(folder: Path, seq_lens: list[int]) -> list[int]:
             step=parallel_train_step(count_tokens, devices, state, parallelism),
             first_step=0,
             batches=batches,
-            last_step=len(seq_lens),
+            last_step=len(kinds),
             evaluate=None,
             example=lambda _: {},
+            size=lambda _: (1, 1.0),
         )
         loop.run(state, work, Console(quiet=True).bar("", total=None, unit="step"))
     events = (folder / "events.jsonl").read_text().splitlines()
     return [row["step"] for row in map(json.loads, events) if row["event"] == "recompiled"]
 
 
-def test_a_step_of_another_shape_is_reported_once(
+def test_a_step_of_another_type_is_reported_once_and_another_shape_is_not(
     tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:
-    assert run_steps(tmp_path, [16, 16, 24, 32]) == [3]
-    assert capfd.readouterr().err.count("step 3 was compiled again") == 1
+    kinds = [(16, "f4"), (24, "f4"), (16, "f4"), (24, "i4"), (16, "i4")]
+    assert run_steps(tmp_path, kinds) == [4]
+    assert capfd.readouterr().err.count("step 4 was compiled again") == 1

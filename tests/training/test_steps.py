@@ -12,6 +12,7 @@ import pytest
 from bert_jax.model.heads import BertForPreTraining
 from bert_jax.model.sizes import BertConfig
 from bert_jax.speed.synthetic import synthetic_batch
+from bert_jax.training.objectives import pretraining, real_shares
 from bert_jax.training.optimizer import make_optimizer
 from bert_jax.training.parallel import (
     Parallelism,
@@ -32,7 +33,6 @@ from bert_jax.training.steps import (
     init_state,
     make_eval_step,
     make_train_step,
-    real_shares,
 )
 
 SCHEDULE = make_schedule(peak_learning_rate=1e-2, warmup_steps=2, total_steps=200)
@@ -88,7 +88,7 @@ def make_step(
     devices = jax.devices()[:num_devices]
     state = place(make_init(algorithm)(jax.random.key(0)), devices, parallelism)
     step = make_train_step(
-        make_model(dropout),
+        pretraining(make_model(dropout)),
         OPTIMIZERS[algorithm],
         rate,
         micro_batch_size=parallelism.micro_batch_size,
@@ -180,7 +180,9 @@ def test_an_update_that_is_not_finite_is_not_made() -> None:
     state = place(make_init()(jax.random.key(0)), devices, PLAIN)
     poisoned = jax.device_get(state.params)
     poisoned["predictions"]["bias"] = np.full_like(poisoned["predictions"]["bias"], np.nan)
-    step = parallel_train_step(make_train_step(model, OPTIMIZER, rate), devices, state, PLAIN)
+    step = parallel_train_step(
+        make_train_step(pretraining(model), OPTIMIZER, rate), devices, state, PLAIN
+    )
     bad = replicate(TrainState(state.step, poisoned, state.opt_state), devices)
     expected = jax.device_get(bad)
     after, sums, vitals = step(
@@ -231,7 +233,7 @@ def test_the_gradient_is_that_of_the_mean_over_the_batch() -> None:
         return -(picked * batch["mlm_weights"]).sum() / batch["mlm_weights"].sum() - nsp.mean()
 
     norm = np.sqrt(sum((g**2).sum() for g in jax.tree.leaves(gradient(state.params))))
-    step = jax.jit(make_train_step(model, OPTIMIZER, rate))
+    step = jax.jit(make_train_step(pretraining(model), OPTIMIZER, rate))
     _, sums, _ = step(state, batch, Notes(0, 0.0), jax.random.key(1))
     assert float(sums["gradient_norm"][0]) == pytest.approx(norm, rel=1e-5)
 
@@ -276,10 +278,10 @@ def test_evaluation_ignores_rows_of_padding() -> None:
     padded["mlm_weights"][4:] = 0
     results = []
     for devices, rows in ((jax.devices(), padded), (jax.devices()[:1], padded)):
-        step = parallel_eval_step(make_eval_step(model), devices)
+        step = parallel_eval_step(make_eval_step(pretraining(model)), devices)
         results.append(step(replicate(params, devices), shard_batch(rows, devices)))
     half = jax.tree.map(lambda array: jnp.asarray(array[:4]), batch)
-    results.append(jax.jit(make_eval_step(model))(params, half))
+    results.append(jax.jit(make_eval_step(pretraining(model)))(params, half))
     for result in results[:2]:
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), result, results[2])
     assert results[0]["nsp_loss"][1] == 4
@@ -315,7 +317,7 @@ def test_packed_rows_on_any_devices_in_any_blocks() -> None:
         model = BertForPreTraining(dataclasses.replace(config, remat=remat))
         init = jax.jit(functools.partial(init_state, model, OPTIMIZER))
         state = place(init(stream_key(0, Stream.INIT)), devices, parallelism)
-        one = make_train_step(model, OPTIMIZER, lambda *_: 1e-2, micro_batch_size=rows)
+        one = make_train_step(pretraining(model), OPTIMIZER, lambda *_: 1e-2, micro_batch_size=rows)
         step = parallel_train_step(one, devices, state, parallelism)
         key = stream_key(0, Stream.DROPOUT)
         state, sums, _ = step(state, shard_batch(batch, devices), make_notes(devices), key)

@@ -32,7 +32,8 @@ class Clock:
 
 def make_pace(clock: Callable[[], float], peak: float | None = 1000.0) -> Pace:
     pace = Pace(device=jax.local_devices()[0], peak_flops=peak, clock=clock)
-    pace.begin_phase(tokens_per_step=100, flops_per_token=5.0)
+    pace.begin_phase()
+    pace.change_shape(100, 5.0, compiles=False)
     return pace
 
 
@@ -116,7 +117,8 @@ def test_a_phase_of_another_shape_compiles_outside_the_pace() -> None:
     for _ in pace.timed(clock.batches(0.0, 0.0, 0.0)):
         clock.now += 1.0
         pace.step(done)
-    pace.begin_phase(tokens_per_step=400, flops_per_token=10.0)
+    pace.begin_phase()
+    pace.change_shape(400, 10.0, compiles=False)
     for batch in pace.timed(clock.batches(7.0, 0.0, 0.0)):
         clock.now += 50.0 if batch == 0 else 4.0
         pace.step(done)
