@@ -6,7 +6,7 @@ What the commands on a run share: `train` goes on to the steps, `check` to the f
 import argparse
 import dataclasses
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,7 +120,9 @@ SECTIONS: dict[str, tuple[Callable[..., object], set[str]]] = {
 }
 
 
-def section_defaults() -> dict[str, dict[str, Any]]:
+def defaults_of(
+    sections: Mapping[str, tuple[Callable[..., object], set[str]]],
+) -> dict[str, dict[str, Any]]:
     """What the keys of each section are where a config lacks them."""
     return {
         name: {
@@ -128,7 +130,7 @@ def section_defaults() -> dict[str, dict[str, Any]]:
             for key, parameter in inspect.signature(function).parameters.items()
             if key not in given and parameter.default is not parameter.empty
         }
-        for name, (function, given) in SECTIONS.items()
+        for name, (function, given) in sections.items()
     }
 
 
@@ -231,7 +233,7 @@ def prepare_text(
         if text.corpus and run.is_trained:
             raise UserError(f"{parts.corpus} is not there; say where it is by data.corpus")
         text.open()
-    for change in run.claim(dataclasses.asdict(recipe), Recipe.history, section_defaults()):
+    for change in run.claim(dataclasses.asdict(recipe), Recipe.history, defaults_of(SECTIONS)):
         console.say(f"changed since the run began: {change}")
     if run.tokenizer.exists():  # perhaps without the corpus, which can be made again
         vocabulary = dataclasses.replace(vocabulary, path=str(run.tokenizer))

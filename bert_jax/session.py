@@ -101,12 +101,11 @@ def restore(
 
     Args:
       run: whose.
-      init: the state before the first step, to be compiled.
+      init: gives the state before the first step; compiled.
       devices: of all processes.
       parallelism: how the state is spread over them.
       processes: of the run.
     """
-    init = jax.jit(init)
     like = jax.eval_shape(init)
     with processes.first_goes_first("checkpoints"):
         damage = set_damaged_aside(run.checkpoints) if processes.is_first else []

@@ -93,7 +93,9 @@ def train(
     processes.compare("text", hashes, differences)
 
     # Restore, or begin.
-    init = partial(init_state, parts.model, parts.optimizer, stream_key(recipe.seed, Stream.INIT))
+    init = jax.jit(
+        partial(init_state, parts.model, parts.optimizer, stream_key(recipe.seed, Stream.INIT))
+    )
     standing = restore(run, init, devices, parts.parallelism, processes)
     state = standing.state
     _summarize(console, recipe, parts, corpus, state, seconds=standing.progress.seconds)

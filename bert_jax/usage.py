@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -50,12 +50,17 @@ def open_model(folder: Path, console: Console, *, allow_pickle: bool) -> Pretrai
     Raises:
       UserError: see `load`.
     """
-    logger = logging.getLogger("bert_jax")
-    logger.handlers = [_Warnings(console)]
-    logger.propagate = False
+    show_warnings(console)
     home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     keep_programs(Path(home) / "bert_jax" / "compiled")
     return load(folder, allow_pickle=allow_pickle)
+
+
+def show_warnings(console: Console) -> None:
+    """Lets what the package logs be seen as a command's warnings."""
+    logger = logging.getLogger("bert_jax")
+    logger.handlers = [_Warnings(console)]
+    logger.propagate = False
 
 
 class _Warnings(logging.Handler):
@@ -77,6 +82,17 @@ class Record(NamedTuple):
 
     texts: tuple[str, ...]
     where: str
+
+
+class Placed(Protocol):
+    """Whatever knows where it stands."""
+
+    @property
+    def where(self) -> str:
+        """As a `Record` says it."""
+
+
+R = TypeVar("R")
 
 
 def add_texts(parser: cli.Parser, *, num_texts: int = 1) -> None:
@@ -215,7 +231,7 @@ def _of_file(options: argparse.Namespace, num_texts: int) -> Iterator[Record]:
     if len(fields) != num_texts:
         raise UserError(f"--field names {len(fields)} fields; it must be {num_texts}")
     if options.input == "-":
-        name, lines, is_json = "standard input", _standard_input(), options.jsonl
+        name, lines, is_json = "standard input", standard_input(), options.jsonl
     else:
         name, path = options.input, Path(options.input)
         lines = unstripped_lines_of(file_at(path), lambda _: None)
@@ -239,7 +255,7 @@ def _of_file(options: argparse.Namespace, num_texts: int) -> Iterator[Record]:
             yield Record(texts, where)
 
 
-def _standard_input() -> Iterator[str]:
+def standard_input() -> Iterator[str]:
     """Its lines with their line feeds."""
     stream = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", newline="\n")
     try:
@@ -248,7 +264,7 @@ def _standard_input() -> Iterator[str]:
         raise UserError(f"standard input is not UTF-8 ({error.reason}); convert it") from None
 
 
-def chunks(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
+def chunks(records: Iterable[R], size: int) -> Iterator[list[R]]:
     """Some records at a time, so that any number of them can be read."""
     iterator = iter(records)
     while chunk := list(islice(iterator, size)):
@@ -256,7 +272,7 @@ def chunks(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
 
 
 @contextmanager
-def located(chunk: Sequence[Record]) -> Iterator[None]:
+def located(chunk: Sequence[Placed]) -> Iterator[None]:
     """Says where a text stands that something is wrong with.
 
     Raises:

@@ -30,7 +30,7 @@ from bert_jax.interop.naming import (
 )
 from bert_jax.interop.parameters import create, shapes_of
 from bert_jax.interop.sentence_transformers import sentence_transformers_files
-from bert_jax.interop.settings import is_bert, read_labels, read_settings
+from bert_jax.interop.settings import TASK_FILE, is_bert, read_labels, read_settings
 from bert_jax.interop.tokenizer_files import tokenizer_files
 from bert_jax.interop.torch_files import read_torch_file
 from bert_jax.model.labels import Labels, Task
@@ -128,8 +128,14 @@ def _read(folder: Path, *, allow_pickle: bool) -> ModelFolder:
         tokenizer=tokenizer,
         tokenizer_problem=problem,
         report=report,
-        extras=sentence_transformers_files(folder),
+        extras=sentence_transformers_files(folder) | _task_file(folder),
     )
+
+
+def _task_file(folder: Path) -> dict[str, bytes]:
+    """The options of the task that the model was fine-tuned for, where it says them."""
+    path = folder / TASK_FILE
+    return {TASK_FILE: path.read_bytes()} if path.is_file() else {}
 
 
 def _read_tokenizer(folder: Path) -> tuple[Tokenizer | None, str]:

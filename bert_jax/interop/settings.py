@@ -35,6 +35,8 @@ _RATES = {
     "attention_probs_dropout_prob": "attention_dropout",
     "layer_norm_eps": "layer_norm_epsilon",
 }
+# Beside a fine-tuned model: the options of its task, which no other program's file has a key for.
+TASK_FILE = "task.json"
 # What every BERT's file says, and other models' files do not all of it.
 REQUIRED = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
 

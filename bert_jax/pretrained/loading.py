@@ -21,12 +21,18 @@ from bert_jax.training.steps import init_params
 _log = logging.getLogger(__name__)
 
 
-def load(folder: str | Path, *, allow_pickle: bool = False, dtype: str = "float32") -> Pretrained:
+def load(
+    folder: str | Path,
+    *,
+    allow_pickle: bool = False,
+    dtype: str = "float32",
+    wanted: frozenset[str] = PRETRAINING,
+) -> Pretrained:
     """The model in a run folder, or one published by Hugging Face or Google.
 
     What it is, is seen by its content:
 
-    - a run folder: the parameters of its newest checkpoint;
+    - a run folder: the parameters of its newest checkpoint, or after fine-tuning the best ones;
     - Hugging Face's: a config with safetensors, in one file or several, or with
       pickles (`pytorch_model.bin`) if these are allowed;
     - Google's: a config with a TensorFlow 1 checkpoint and `vocab.txt`;
@@ -39,6 +45,8 @@ def load(folder: str | Path, *, allow_pickle: bool = False, dtype: str = "float3
     Args:
       folder: where it is.
       allow_pickle: read weights, and nothing else, from pickles.
+      wanted: parts of the model whose absence is worth a warning; of a fine-tuned one it is
+        none.
       dtype: of matrix products and activations, float32 or bfloat16; parameters
         and results are float32.
 
@@ -47,10 +55,16 @@ def load(folder: str | Path, *, allow_pickle: bool = False, dtype: str = "float3
     """
     path = Path(folder)
     if is_run(path):
-        return _load_run(path, dtype)
+        run = RunFolder(path)
+        if "task" not in run.read()["config"]:
+            return _load_run(path, dtype)
+        if not run.model.is_dir():
+            raise UserError(f"{path} holds no model yet; fine-tune it to its first evaluation")
+        path = run.model
     found = read_folder(path, allow_pickle=allow_pickle)
-    if found.report.created:
-        names = " and no ".join(TITLES[part] for part in found.report.created)
+    missing = [part for part in found.report.created if part in wanted and not found.labels]
+    if missing:
+        names = " and no ".join(TITLES[part] for part in missing)
         _log.warning("%s has no %s; what it lacks was initialised", path, names)
     if found.tokenizer is None:
         _log.warning("%s takes ids only: %s", path, found.tokenizer_problem)

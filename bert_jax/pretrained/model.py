@@ -6,23 +6,25 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Float, PyTree
 
 from bert_jax.errors import TextError, UserError
 from bert_jax.interop.folders import Format, write_folder
 from bert_jax.interop.naming import Report
+from bert_jax.interop.settings import TASK_FILE
 from bert_jax.model.heads import BertForPreTraining
 from bert_jax.model.labels import Labels
 from bert_jax.model.sizes import BertConfig
-from bert_jax.pretrained import cloze, features, vectors
+from bert_jax.pretrained import cloze, features, prediction, vectors
 from bert_jax.pretrained.cloze import Likelihood, Prediction
 from bert_jax.pretrained.features import Attention, Features
-from bert_jax.pretrained.network import Network, Pass
+from bert_jax.pretrained.network import Network
+from bert_jax.pretrained.next_sentence import next_sentence
 from bert_jax.pretrained.outputs import Outputs
-from bert_jax.pretrained.rows import Row, compute_rows, row_of
+from bert_jax.pretrained.rows import Row, row_of
 from bert_jax.pretrained.vectors import Layers, WordVector, layer_mix
+from bert_jax.tasks import kinds
 from bert_jax.tokenizers import Encoding, Tokenizer
 
 _log = logging.getLogger(__name__)
@@ -73,6 +75,7 @@ class Pretrained:
         self.report = report or Report()
         self._tokenizer_problem = tokenizer_problem
         self._extras = extras
+        self.task_file = extras.get(TASK_FILE)
         self.network = Network(model.config, params, parts, labels)
 
     @property
@@ -201,7 +204,7 @@ class Pretrained:
             tokens=tokens,
             pooling=pooling,
             normalize=normalize,
-            too_long=_choice("too_long", too_long, vectors.TOO_LONG),
+            too_long=too_long,
         )
         self._warn_of_cut(num_cut)
         return found
@@ -239,7 +242,7 @@ class Pretrained:
             self.tokenizer.encode_batch(texts),
             tokens=layer_mix(layers, mix, self.config.num_layers),
             pieces=pieces,
-            too_long=_choice("too_long", too_long, vectors.TOO_LONG),
+            too_long=too_long,
         )
         self._warn_of_cut(num_cut)
         return found
@@ -299,23 +302,8 @@ class Pretrained:
           >>> bert.next_sentence([("She cooked pasta.", "It was delicious.")]).shape
           (1,)
         """
-        self.network.require("seq_relationship", "next_sentence")
-        if self.config.num_segments < 2:
-            raise UserError("the model has one segment only, so it takes no pairs")
-        if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
-            raise UserError("pairs must be a list of two texts each")
-        firsts, seconds = [first for first, _ in pairs], [second for _, second in pairs]
-        encodings = self.tokenizer.encode_batch(firsts, seconds)
-        num_long = sum(encoding.length > self.config.max_positions for encoding in encodings)
-        if num_long:
-            self._warn_of_cut(num_long)
-            encodings = self.tokenizer.encode_batch(firsts, seconds, self.config.max_positions)
-        found = np.zeros(len(pairs), np.float32)
-        rows = [row_of(encoding) for encoding in encodings]
-        for members, probabilities in compute_rows(
-            self.network, self.tokenizer.pad_id, _is_next, rows
-        ):
-            found[members] = probabilities
+        found, num_cut = next_sentence(self.network, self.tokenizer, pairs)
+        self._warn_of_cut(num_cut)
         return found
 
     def pseudo_log_likelihood(self, texts: Sequence[str]) -> list[Likelihood]:
@@ -360,6 +348,31 @@ class Pretrained:
         (encoding,) = self._fitting([text], None if pair is None else [pair])
         return features.attentions(self.network, encoding, layers=layers, heads=heads)
 
+    def predict(
+        self, records: Sequence[Any], *, fields: Sequence[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """What a fine-tuned model says of each record, ready for JSON.
+
+        Args:
+          records: a text each, or a pair of texts, or a mapping with texts by their names.
+          fields: these names, if they are others than in training.
+
+        Returns:
+          What each record says, and `label` with its `score` (a probability), or `value`, or
+          `answer` with `score`, `start` and `end` (characters), or `entities` with these each.
+
+        Raises:
+          UserError: a model without such a head, or a record without its texts.
+
+        Examples:
+          >>> (found,) = bert_jax.load("models/sentiment").predict(["I love Paris"])
+          >>> sorted(found)
+          ['label', 'score', 'sentence']
+        """
+        num_texts = len(fields) if fields else None
+        task = kinds.task_of(self.labels, self.task_file, num_texts=num_texts)
+        return prediction.predict(self.network, self.tokenizer, task, records, fields)
+
     def _fitting(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Encoding]:
         """Encodings of texts that the model takes whole."""
         encodings = self.tokenizer.encode_batch(texts, pairs)
@@ -371,11 +384,6 @@ class Pretrained:
         return encodings
 
 
-def _is_next(seen: Pass) -> jax.Array:
-    """The probability of class 0."""
-    return jax.nn.softmax(seen.nsp_logits())[:, 0]
-
-
 def _list(texts: Sequence[str]) -> list[str]:
     """The texts; a single string would be read as its characters.
 
@@ -385,9 +393,3 @@ def _list(texts: Sequence[str]) -> list[str]:
     if isinstance(texts, str):
         raise UserError("texts is one string; give a list of them")
     return list(texts)
-
-
-def _choice(name: str, value: str, choices: Sequence[str]) -> str:
-    if value not in choices:
-        raise UserError(f"{name} is {value!r}; choose from {', '.join(choices)}")
-    return value

@@ -108,6 +108,12 @@ class Network:
         self.labels = labels
         self._compiled: dict[Any, Callable] = {}
 
+    def at(self, params: PyTree) -> "Network":
+        """The same network at other parameters, which shares what is compiled."""
+        other = Network(self.config, params, self.parts, self.labels)
+        other._compiled = self._compiled
+        return other
+
     @cached_property
     def _on_device(self) -> PyTree:
         return jax.device_put(self.params)

@@ -112,6 +112,7 @@ def sentence_vectors(
     """A vector of each text, and how many texts were cut; see `Pretrained.embed`."""
     if pooling not in POOLINGS:
         raise UserError(f"pooling is {pooling!r}; choose from {', '.join(POOLINGS)}")
+    _check_too_long(too_long)
     if pooling == "pooled":
         network.require("pooler", "pooling='pooled'")
     most = network.config.max_positions
@@ -133,6 +134,11 @@ def sentence_vectors(
     if normalize:
         found /= np.maximum(np.linalg.norm(found, axis=-1, keepdims=True), 1e-12)
     return found, sum(text.was_cut for text in texts)
+
+
+def _check_too_long(too_long: str) -> None:
+    if too_long not in TOO_LONG:
+        raise UserError(f"too_long is {too_long!r}; choose from {', '.join(TOO_LONG)}")
 
 
 def _joined(
@@ -161,6 +167,7 @@ def word_vectors(
         raise UserError(f"pieces is {pieces!r}; choose from {', '.join(WORD_POOLINGS)}")
     most = network.config.max_positions
     numbers = range(len(encodings))
+    _check_too_long(too_long)
     read = [windows_of(encodings, n, tokenizer, most, too_long) for n in numbers]
     owners = [(number, row) for number, text in enumerate(read) for row in text.windows]
     found: list[np.ndarray] = [np.empty(0)] * len(owners)

@@ -5,12 +5,14 @@ scores that a model gives these back into answers.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from bert_jax.model.labels import Labels
 from bert_jax.tokenizers import Tokenizer
+
+_SHOWN = 300  # characters of a wrong prediction
 
 
 class Row(NamedTuple):
@@ -91,6 +93,13 @@ ScoresOf = Callable[[Sequence[Row]], list[np.ndarray]]
 """What the model says of rows: [C] of a sentence, [T C] of tokens, [T 2] of spans, each."""
 
 
+def shortened(text: str) -> str:
+    """A text in one line, short enough to read."""
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]} …"
+
+
+@runtime_checkable
 class Task(Protocol):
     """A task with its options: what the config's section `task` says."""
 
@@ -136,6 +145,20 @@ class Task(Protocol):
         self, examples: Sequence[Any], predictions: Sequence[Any], labels: Labels
     ) -> Evaluation:
         """How good predictions of examples are whose answers are known."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the texts that a record to predict has."""
+
+    def example(self, record: Mapping[str, Any]) -> Any:
+        """An example to predict, of a record with these fields, which are texts.
+
+        Raises:
+          UserError: it cannot be read.
+        """
+
+    def tuned(self, evaluation: Evaluation) -> "Task":
+        """The task with the options that are chosen by an evaluation, if it has such."""
 
     def record(self, example: Any, prediction: Any) -> dict[str, Any]:
         """A prediction as `predict` writes it, for JSON."""

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import tensorboard.compat
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
@@ -16,6 +17,9 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from bert_jax.atomic import write_file
 from bert_jax.training.steps import Sums
 from bert_jax.training.wandb_run import WandbRun
+
+# TensorBoard else imports TensorFlow, which takes seconds, to make a folder and write a file.
+tensorboard.compat.notf = True
 
 EventName = Literal["loss_spike", "skipped_update", "older_checkpoint", "stopped", "recompiled"]
 # A resumed run meets these again; the others are its history.

@@ -216,6 +216,13 @@ def _gather(devices: tuple[jax.Device, ...]) -> Callable[[jax.Array], jax.Array]
     )
 
 
+def on_one_device(tree: PyTree) -> PyTree:
+    """A replicated tree as arrays of this process's first device, without a copy."""
+    return jax.tree.map(
+        lambda leaf: leaf.addressable_shards[0].data if isinstance(leaf, jax.Array) else leaf, tree
+    )
+
+
 def bytes_per_device(tree: PyTree) -> int:
     """What a placed tree takes of one device's memory."""
     return sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(tree))

@@ -14,10 +14,27 @@ from bert_jax.atomic import locked, write_file
 from bert_jax.errors import UserError
 
 # What decides the data and the shape of the state: a run that changed these would be another run.
-FIXED = ("seed.", "tokenizer.", "data.", "pairs.", "masking.", "model.", "optimizer.algorithm.")
+FIXED = (
+    "seed.",
+    "init.",
+    "tokenizer.",
+    "data.",
+    "task.",
+    "pairs.",
+    "masking.",
+    "model.",
+    "optimizer.algorithm.",
+)
 # Of these: where the corpus lies (that it is the same one is seen by its hash), how the step is
 # computed, and what counts from a step on.
-_FREE = {"data.corpus", "data.staging", "model.attention", "model.remat", "pairs.seq_len"}
+_FREE = {
+    "data.corpus",
+    "data.staging",
+    "data.other_dev",
+    "model.attention",
+    "model.remat",
+    "pairs.seq_len",
+}
 
 History = Callable[[dict[str, Any], int], Any]
 
@@ -42,6 +59,7 @@ class RunFolder:
         self.tokenizer = path / "tokenizer"
         self.corpus = path / "corpus"
         self.checkpoints = path / "checkpoints"
+        self.model = path / "model"
         self.compilation_cache = path / "compilation_cache"
 
     def read(self) -> dict[str, Any]:

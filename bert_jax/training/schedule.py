@@ -48,6 +48,32 @@ def make_schedule(
     return schedule
 
 
+def make_task_schedule(
+    *,
+    peak_learning_rate: float,
+    warmup_share: float = 0.1,
+    power: float = 1.0,
+    total_steps: int,
+) -> Schedule:
+    """Linear warm-up over a share of the run, then decay to 0; see `make_schedule`.
+
+    Args:
+      peak_learning_rate: the end of the warm-up; 2e-5 to 5e-5 in the paper, up to 3e-4 for its
+        small models.
+      warmup_share: of the updates; google-research/bert, run_classifier.py has 0.1.
+      power: of the decay.
+      total_steps: of the run.
+    """
+    if not 0 <= warmup_share <= 1:
+        raise UserError(f"schedule.warmup_share is {warmup_share}; it must lie between 0 and 1")
+    return make_schedule(
+        peak_learning_rate=peak_learning_rate,
+        warmup_steps=round(warmup_share * total_steps),
+        power=power,
+        total_steps=total_steps,
+    )
+
+
 def progress_of(step: Any, *, total_steps: int, elapsed: Any = 0.0) -> Any:
     """The share of a run that is over: of its steps or of its time, whichever is more.
 

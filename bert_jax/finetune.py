@@ -1,0 +1,287 @@
+"""Fine-tuning, in order: read, build, restore, then step, evaluate, keep the best, report.
+
+python -m bert_jax.finetune --config configs/finetune/sst2.py --config.init=models/bert-base
+"""
+
+import argparse
+import dataclasses
+from contextlib import ExitStack
+from functools import partial
+
+import jax
+
+from bert_jax import cli
+from bert_jax.console import Console
+from bert_jax.errors import UserError
+from bert_jax.model.sizes import training_flops_per_token
+from bert_jax.pretrained import load
+from bert_jax.recipe import add_run
+from bert_jax.session import add_training, open_loop, restore, started
+from bert_jax.task_recipe import Data, TaskRecipe, task_defaults, workdir_of
+from bert_jax.task_runs import Outcome, add_variants, summarize, variants_of
+from bert_jax.tasks.batches import TaskBatches
+from bert_jax.tasks.kinds import make_task
+from bert_jax.tasks.report import Report, show, write_report
+from bert_jax.training.compilation import kept_programs
+from bert_jax.training.learner import Adaptation, Learner
+from bert_jax.training.loop import Choice, Settings, Work
+from bert_jax.training.objectives import fine_tuning
+from bert_jax.training.optimizer import make_optimizer
+from bert_jax.training.parallel import (
+    Parallelism,
+    all_devices,
+    describe_devices,
+    local_rows,
+    parallel_train_step,
+)
+from bert_jax.training.processes import Processes
+from bert_jax.training.rng import Stream, stream_key
+from bert_jax.training.run_folder import RunFolder, differences, versions
+from bert_jax.training.schedule import make_task_schedule, progress_of
+from bert_jax.training.steps import TrainState, make_train_step, state_of
+from bert_jax.training.stopping import Stopping
+from bert_jax.training.throughput import Pace, peak_flops
+from bert_jax.usage import show_warnings
+
+
+def finetune(
+    recipe: TaskRecipe,
+    run: RunFolder,
+    console: Console,
+    *,
+    processes: Processes,
+    stopping: Stopping,
+    options: argparse.Namespace,
+) -> Outcome | KeyboardInterrupt:
+    """Fine-tunes from where the run folder stands to its end, or to a signal.
+
+    Returns:
+      What came of it; or what to raise, all being saved, if it was told to stop.
+
+    Raises:
+      UserError: a recipe that cannot work, a run folder that belongs to another, bad data.
+      MachineError: another process was lost.
+    """
+    devices = all_devices()
+    pace = Pace(
+        device=jax.local_devices()[0],
+        peak_flops=peak_flops(devices[0].device_kind, len(devices)),
+    )
+
+    # Build what needs no examples; then read these, and see whether all goes together.
+    asked = {"config": dataclasses.asdict(recipe), "versions": versions()}
+    processes.compare("config", asked, differences)
+    processes.check_shared(run.path)
+    task, data = make_task(recipe.task), Data(**recipe.data)
+    adaptation, parallelism = Adaptation(**recipe.model), Parallelism(**recipe.parallelism)
+    optimizer = make_optimizer(**recipe.optimizer)
+    local_rows(recipe.batch_size, parallelism.micro_batch_size)  # complains if it is uneven
+    train, dev = data.read(task, recipe.seed)
+    labels = task.labels(train.examples)
+    remarks = [*train.remarks, *dev.remarks]
+    remarks += task.check(dev.examples, labels, data.dev or data.train)
+    pooler = {"pooler"} if labels.task == "sentence" else set()
+    bert = load(recipe.init, wanted=frozenset(pooler))
+    learner = Learner(bert, task, labels, dev.examples, adaptation)
+    rows, of_rows = task.training_rows(bert.tokenizer, train.examples, labels)
+    for remark in [*remarks, *of_rows]:
+        console.warn(remark)
+    batches = TaskBatches(
+        rows, batch_size=recipe.batch_size, seed=recipe.seed, pad_id=bert.tokenizer.pad_id
+    )
+    for change in run.claim(asked["config"], _batch_size, task_defaults(recipe)):
+        console.say(f"changed since the run began: {change}")
+    run.record_hashes(tokenizer_hash=bert.tokenizer.hash, rows_hash=batches.hash)
+    processes.compare("rows", {"rows": batches.hash}, differences)
+
+    # Restore, or begin.
+    init = partial(jax.jit(partial(state_of, optimizer=optimizer)), learner.begin(recipe.seed))
+    standing = restore(run, init, devices, parallelism, processes)
+    state = standing.state
+    total_steps = recipe.total_steps(batches.steps_per_epoch)
+    start = int(state.step)
+    console.table(
+        f"fine-tuning: {recipe.task['kind'].replace('_', ' ')}"
+        if not start
+        else f"resuming at step {start:,}",
+        [
+            ("devices", describe_devices()),
+            (
+                "model",
+                f"{recipe.init}, {sum(x.size for x in jax.tree.leaves(state.params)):,} parameters",
+            ),
+            ("train", f"{len(train.examples):,} examples in {len(rows):,} rows"),
+            ("held out", f"{len(dev.examples):,} examples"),
+            ("labels", ", ".join(labels.names)[:100]),
+            ("steps", f"{total_steps:,} of {recipe.batch_size} rows, {recipe.epochs:g} epochs"),
+            ("padding", f"{batches.padding_share():.0%} of the tokens"),
+        ],
+    )
+
+    # Train.
+    settings = Settings(
+        log_every_steps=recipe.log_every_steps,
+        eval_every_steps=max(1, batches.steps_per_epoch // recipe.evaluations_per_epoch),
+        checkpoint_every_steps=recipe.checkpoint_every_steps,
+        total_steps=total_steps,
+        budget_seconds=0.0,
+        skip_nonfinite=0,
+        step_timeout=options.step_timeout,
+    )
+    with open_loop(
+        run,
+        standing,
+        settings,
+        config=asked["config"],
+        key=stream_key(recipe.seed, Stream.DROPOUT),
+        devices=devices,
+        parallelism=parallelism,
+        processes=processes,
+        console=console,
+        stopping=stopping,
+        pace=pace,
+        options=options,
+    ) as (loop, bar):
+        pace.begin_phase()
+        stopping.deferred = True
+        if start < total_steps and not loop.is_over:
+            work = _work(recipe, learner, batches, state, run, last_step=total_steps)
+            state = loop.run(state, work, bar)
+    if loop.is_stopped and int(state.step) < total_steps:
+        return stopping.explain(int(state.step))
+
+    # What came of it: the best parameters, which are in the run's model folder.
+    best = load(run.model)
+    evaluations = {"held out": learner.judge(best.params, dev.examples)}
+    if data.other_dev:
+        other = task.read(data.other_dev)
+        for remark in [*other.remarks, *task.check(other.examples, labels, data.other_dev)]:
+            console.warn(remark)
+        evaluations[data.other_dev] = learner.judge(best.params, other.examples)
+    report = Report(
+        title=f"{recipe.task['kind'].replace('_', ' ')}: {data.train}",
+        facts=_facts(recipe, run, loop.best.step, batches),
+        evaluations=evaluations,
+    )
+    show(console, evaluations)
+    if processes.is_first:
+        write_report(run.path, report)
+        console.say(f"saved in {run.path}: model/, report.md, metrics.jsonl, checkpoints")
+        console.say(f"try it: python -m bert_jax.predict --model {run.path}")
+    held_out = evaluations["held out"]
+    return Outcome(held_out.score, held_out.baseline, held_out.figures)
+
+
+def _batch_size(config: dict, step: int) -> int:
+    """What must not change in a run, beside its sections: see `RunFolder.claim`."""
+    del step
+    return config["batch_size"]
+
+
+def _work(
+    recipe: TaskRecipe,
+    learner: Learner,
+    batches: TaskBatches,
+    state: TrainState,
+    run: RunFolder,
+    *,
+    last_step: int,
+) -> Work:
+    """What the loop needs."""
+    devices, parallelism = all_devices(), Parallelism(**recipe.parallelism)
+    schedule = make_task_schedule(**recipe.schedule, total_steps=last_step)
+    step = make_train_step(
+        fine_tuning(learner.model),
+        make_optimizer(**recipe.optimizer),
+        lambda step, elapsed: schedule(
+            step, progress_of(step, total_steps=last_step, elapsed=elapsed)
+        ),
+        micro_batch_size=parallelism.micro_batch_size,
+    )
+    rows = local_rows(recipe.batch_size, parallelism.micro_batch_size)
+
+    def size(batch: dict) -> tuple[int, float]:
+        seq_len = batch["input_ids"].shape[1]
+        flops = training_flops_per_token(learner.model.config, seq_len=seq_len, num_predictions=0)
+        return recipe.batch_size * seq_len, flops
+
+    return Work(
+        step=parallel_train_step(step, devices, state, parallelism),
+        first_step=0,
+        batches=(batches.batch(number, rows) for number in range(int(state.step), last_step)),
+        last_step=last_step,
+        evaluate=learner.evaluate,
+        example=batches.batch,
+        size=size,
+        choice=Choice("score", partial(learner.save, run.model), recipe.patience),
+    )
+
+
+def _facts(
+    recipe: TaskRecipe, run: RunFolder, best_step: int | None, batches: TaskBatches
+) -> list[tuple[str, str]]:
+    """What a report says of a run."""
+    best = (
+        "never"
+        if best_step is None
+        else f"step {best_step:,}, epoch {best_step / batches.steps_per_epoch:.2g}"
+    )
+    return [
+        ("model", recipe.init),
+        ("seed", str(recipe.seed)),
+        ("epochs", f"{recipe.epochs:g}"),
+        ("batch size", str(recipe.batch_size)),
+        ("learning rate", f"{recipe.schedule['peak_learning_rate']:g}"),
+        ("best", best),
+        ("run folder", str(run.path)),
+    ]
+
+
+def main(arguments: list[str]) -> None:
+    """Parses the command line and fine-tunes, once or several times."""
+    parser = cli.Parser(
+        "finetune",
+        "Fine-tunes a model for a task: classes of texts or pairs, numbers, answers in paragraphs, "
+        "named entities. The same command again goes on where the run stands. Any value of the "
+        "config is set as --config.SECTION.KEY=VALUE.",
+        example="python -m bert_jax.finetune --config configs/finetune/sst2.py "
+        "--config.init=models/bert-base --config.data.train=train.tsv --config.data.dev=dev.tsv",
+    )
+    add_run(parser)
+    add_training(parser)
+    add_variants(parser)
+    options, overrides = parser.parse_known_args(arguments)
+    with started(parser, options) as (processes, stopping):
+        console = Console(quiet=options.quiet, silent=not processes.is_first)
+        show_warnings(console)
+        variants = variants_of(options, overrides)
+        if len(variants) > 1 and processes.count > 1:
+            raise UserError(
+                "several runs in one command are for one process; name one --config.seed"
+            )
+        outcomes: list[Outcome] = []
+        for variant in variants:
+            console.say(f"\n{variant.name}" if len(variants) > 1 else "")
+            with ExitStack() as stack:
+                run = RunFolder(variant.folder)
+                if processes.is_first:
+                    stack.enter_context(run.locked())
+                home = RunFolder(variants[0].folder).compilation_cache
+                stack.enter_context(kept_programs(home, console.warn))
+                outcome = finetune(
+                    variant.recipe,
+                    run,
+                    console,
+                    processes=processes,
+                    stopping=stopping,
+                    options=options,
+                )
+            if isinstance(outcome, KeyboardInterrupt):
+                raise outcome
+            outcomes.append(outcome)
+        if len(variants) > 1:
+            summarize(variants, outcomes, console, workdir_of(options))
+
+
+if __name__ == "__main__":
+    cli.run(main)

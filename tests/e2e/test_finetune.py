@@ -1,0 +1,112 @@
+"""Fine-tuning in real processes: it learns, survives kills to the bit, and keeps the best."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from small_runs import reported
+from task_cases import EXAMPLES, finetune_command, make_model, make_tables
+
+import bert_jax
+from bert_jax.training.metrics import read_metrics
+
+
+@pytest.fixture(scope="session")
+def sentences(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `model/`, `train.jsonl` and `dev.tsv`."""
+    folder = make_tables(tmp_path_factory.mktemp("sentences"))
+    make_model(folder / "model")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tuned(shell: Any, sentences: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder, fine-tuned to its end without disturbance; what it printed is in it."""
+    workdir = tmp_path_factory.mktemp("tuned") / "straight"
+    command = shell.command("finetune", *finetune_command(sentences, workdir))
+    (workdir.parent / "printed.txt").write_text(shell.run(command))
+    return workdir
+
+
+def test_it_learns_and_tells(tuned: Path) -> None:
+    printed = (tuned.parent / "printed.txt").read_text()
+    results = json.loads((tuned / "results.json").read_text())["held out"]
+    assert results["accuracy"] > 0.95
+    assert results["baseline"] == pytest.approx(4 / 7, abs=0.1)
+    assert "right label, and what was predicted" in printed
+    report = (tuned / "report.md").read_text()
+    assert f"| accuracy | {results['accuracy']:.6g} |" in report
+    assert "![learning curves](curves.png)" in report
+    assert (tuned / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_best_evaluation_is_kept(tuned: Path) -> None:
+    rows = [row for row in read_metrics(tuned / "metrics.jsonl") if row["split"] == "held_out"]
+    assert len(rows) == 6
+    results = json.loads((tuned / "results.json").read_text())["held out"]
+    assert results["score"] == max(row["score"] for row in rows)
+
+
+def test_a_killed_run_ends_with_the_same_bits(
+    tuned: Path, sentences: Path, shell: Any, tmp_path: Path
+) -> None:
+    workdir = tmp_path / "killed"
+    command = shell.command("finetune", *finetune_command(sentences, workdir))
+    process = shell.start(command)
+    while process.poll() is None and not (workdir / "checkpoints" / "21").is_dir():
+        pass
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert "resuming at step" in shell.run(command)
+    ours, theirs = bert_jax.load(workdir), bert_jax.load(tuned)
+    jax.tree.map(np.testing.assert_array_equal, ours.params, theirs.params)
+    assert reported(workdir) == reported(tuned)
+
+
+def test_the_specification_s_sentences(tuned: Path, shell: Any) -> None:
+    """Spec §4.14 and §4.16: "I love Paris" is 1, "Sam hated the movie" is 0."""
+    texts = ["I love Paris", "Sam hated the movie"]
+    command = shell.command("predict", "--model", tuned, "--json", *texts)
+    found = [json.loads(line) for line in shell.run(command).splitlines()]
+    assert [each["label"] for each in found] == ["good", "bad"]
+    assert all(each["score"] > 0.5 for each in found)
+    assert [each["label"] for each in bert_jax.load(tuned).predict(texts)] == ["good", "bad"]
+
+
+def test_records_go_in_and_out(tuned: Path, shell: Any, tmp_path: Path) -> None:
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    records = [{"id": n, "text": item["sentence"]} for n, item in enumerate(EXAMPLES[:40])]
+    source.write_text("".join(json.dumps(record) + "\n" for record in records))
+    shell.run(
+        shell.command("predict", "--model", tuned, "--input", source, "--output", target, "--quiet")
+    )
+    found = [json.loads(line) for line in target.read_text().splitlines()]
+    assert [{key: each[key] for key in ("id", "text")} for each in found] == records
+    right = [item["label"] for item in EXAMPLES[:40]]
+    assert np.mean([each["label"] == label for each, label in zip(found, right)]) > 0.9
+
+
+def test_seeds_and_a_grid(sentences: Path, shell: Any, tmp_path: Path) -> None:
+    workdir = tmp_path / "several"
+    more = ["--seeds=2", "--grid=epochs=0.2,3", "--config.data.max_train=64"]
+    printed = shell.run(
+        shell.command("finetune", *finetune_command(sentences, workdir, *more))
+    )
+    folders = {path.name for path in workdir.iterdir() if path.is_dir()}
+    assert folders == {f"epochs={e}_seed={s}" for e in ("0.2", "3") for s in (0, 1)}
+    report = (workdir / "report.md").read_text()
+    for text in (printed, report):
+        assert "median" in text
+        assert "degenerate" in text
+    scores = {
+        name: json.loads((workdir / name / "results.json").read_text())["held out"]["score"]
+        for name in folders
+    }
+    median = (scores["epochs=3_seed=0"] + scores["epochs=3_seed=1"]) / 2
+    assert f"| epochs=3 | 2 | {median:.4g} |" in report
+    assert "the best median is that of epochs=3" in printed
