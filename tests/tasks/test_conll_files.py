@@ -129,7 +129,7 @@ def test_odd_characters_do_not_tear_words(tmp_path: Path) -> None:
 
 def test_comments_stand_before_sentences(tmp_path: Path) -> None:
     text = (
-        "# id 7\tdomain=en\nParis B-LOC\n# O\n\n"
+        "# id 7\ta letter O\nParis B-LOC\n# O\n\n"
         "# text = On Seoul\n## another\nSeoul B-LOC\n\n# O\n1 O\n"
     )
     found = [each.words for each in read(write(tmp_path / "comments", text))]

@@ -162,14 +162,18 @@ def test_an_entity_that_ends_inside_a_piece_is_told_of(tokenizer: Tokenizer) -> 
     assert remarks[0].startswith("1 of 2 entities begin or end inside a piece")
 
 
-def test_pieces_of_bytes_speak_for_a_character_once() -> None:
-    texts = ["서울역은 서울에 있다. 나는 서울역에서 파리를 보았다."]
-    recipe = Recipe(vocab_size=300, type="byte_bpe")
-    tokenizer = train_tokenizer(count_chunks(texts, recipe.cut), recipe)
-    example = characters("나 서울역 b", "BObiiOO")
+def test_pieces_of_bytes_speak_for_a_character_once_and_not_for_the_space_before_it() -> None:
+    recipe = Recipe(vocab_size=264, type="byte_bpe")
+    tokenizer = train_tokenizer(count_chunks(["나 서 서 서 서"], recipe.cut), recipe)
+    example = characters("나 서힣 b", "BObiOO")
     task = Tagging(level="character")
-    (row,), _ = task.training_rows(tokenizer, [example], LABELS)
-    assert sum(row.targets["label_weights"]) <= 5 < len(row.row.ids) - 2
+    (row,), remarks = task.training_rows(tokenizer, [example], LABELS)
+    encoding = tokenizer.encode(example.text)
+    assert "ĠìĦľ" in encoding.tokens  # " 서", a single piece
+    weights = row.targets["label_weights"]
+    labelled = [span for span, weight in zip(encoding.offsets, weights, strict=True) if weight]
+    assert labelled == [(0, 1), (1, 3), (3, 4), (5, 6)]
+    assert remarks == []
     (tagged,), _ = perfect(task, tokenizer, [example])
     assert tagged.tags == example.tags
 
@@ -281,7 +285,7 @@ def test_a_text_without_words_has_no_entities(tokenizer: Tokenizer) -> None:
         ):
             assert tagged.entities == ()
             assert tagged.tags == ("O",) * len(example.words)
-            assert len(tagged.probabilities) == len(example.words)
+            assert tagged.probabilities == (1.0,) * len(example.words)
 
 
 def test_figures_by_type_and_the_surest_wrong_entities_first(tokenizer: Tokenizer) -> None:
@@ -292,9 +296,8 @@ def test_figures_by_type_and_the_surest_wrong_entities_first(tokenizer: Tokenize
         scores(task, tokenizer, one, "B-LOC O O B-LOC O"),
         scores(task, tokenizer, two, "O O B-LOC"),
     ]
-    predicted[0] = predicted[0]._replace(
-        entities=(predicted[0].entities[0]._replace(score=0.9), predicted[0].entities[1])
-    )
+    sure = predicted[1].entities[0]._replace(score=0.9)
+    predicted[1] = predicted[1]._replace(entities=(sure,))
     evaluation = task.evaluate([one, two], predicted, LABELS)
     assert evaluation.figures["precision"] == pytest.approx(100 / 3)
     assert evaluation.figures["recall"] == pytest.approx(100 / 3)
@@ -307,9 +310,9 @@ def test_figures_by_type_and_the_surest_wrong_entities_first(tokenizer: Tokenize
         ["PER", "0.00", "0.00", "0.00", "1"],
     ]
     first, *others = evaluation.wrong
-    assert first == (one.text, "Paris (PER)", "Paris (LOC)", 0.9)
+    assert first == (two.text, "no entity", "is (LOC)", 0.9)
     assert {(each.text, each.right, each.predicted) for each in others} == {
-        (two.text, "no entity", "is (LOC)"),
+        (one.text, "Paris (PER)", "Paris (LOC)"),
         (two.text, "U S (LOC)", "no entity"),
     }
 
