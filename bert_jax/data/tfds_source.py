@@ -105,17 +105,9 @@ def tfds_parts(spec: str, field: str) -> tuple[TfdsPart, ...]:
     """
     name, split = split_spec(spec)
     with _quiet():
-        is_folder = name.startswith(("/", "~", ".")) or "://" in name
-        builder = _at_folder(name) if is_folder else _registered(name)
+        builder = _builder(name)
         field = _text_field(builder, field, name)
-        try:
-            runs = tfds.core.ReadInstruction.from_spec(split).to_absolute(builder.info.splits)
-        except Exception as error:  # ValueError and others, by what is wrong
-            raise UserError(
-                f"TFDS data set {name!r} has no split {split!r}; it has "
-                f"{', '.join(builder.info.splits)}, slices such as train[:10%], and sums "
-                f"({str(error).splitlines()[0]})"
-            ) from None
+        runs = _runs(builder, name, split)
     parts = []
     for run in runs:
         info = builder.info.splits[run.splitname]
@@ -139,6 +131,50 @@ def tfds_parts(spec: str, field: str) -> tuple[TfdsPart, ...]:
     return tuple(parts)
 
 
+def tfds_examples(spec: str) -> Iterator[dict[str, Any]]:
+    """The examples of a split, in their order on disk, as plain Python.
+
+    Texts are decoded, classes have their names (None for −1, a label that is kept secret), a
+    sequence of examples is a dictionary of lists.
+
+    Args:
+      spec: as of `tfds_parts`.
+
+    Raises:
+      UserError: there is no such data set or split, or it is not prepared and cannot be.
+    """
+    name, split = split_spec(spec)
+    hide_accelerators()
+    with _quiet():
+        builder = _builder(name)
+        _runs(builder, name, split)
+        dataset = builder.as_dataset(
+            split=split,
+            read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+            shuffle_files=False,
+        )
+    try:
+        for example in dataset.as_numpy_iterator():
+            yield _plain(example, builder.info.features)
+    except UnicodeDecodeError as error:
+        raise UserError(f"tfds:{spec} has a text that is not UTF-8 ({error.reason})") from error
+
+
+def _plain(value: Any, feature: Any) -> Any:
+    """A value of a data set as plain Python."""
+    if isinstance(value, dict):
+        inner = getattr(feature, "feature", feature)  # of a sequence
+        return {key: _plain(value[key], inner[key]) for key in value}
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, np.ndarray) and value.ndim:
+        return [_plain(each, getattr(feature, "feature", feature)) for each in value]
+    number = value.item() if hasattr(value, "item") else value
+    if isinstance(feature, tfds.features.ClassLabel):
+        return None if number < 0 else feature.int2str(number)
+    return number
+
+
 def split_spec(spec: str) -> tuple[str, str]:
     """The name of a data set and that of its split, which follows the last slash's first colon.
 
@@ -151,6 +187,24 @@ def split_spec(spec: str) -> tuple[str, str]:
     if not matched or not matched["name"]:
         raise UserError(f"{spec!r} names no TFDS data set; use tfds:NAME/CONFIG:SPLIT")
     return matched["name"], matched["split"] or "train"
+
+
+def _builder(name: str) -> Any:
+    """Of a data set that is prepared."""
+    is_folder = name.startswith(("/", "~", ".")) or "://" in name
+    return _at_folder(name) if is_folder else _registered(name)
+
+
+def _runs(builder: Any, name: str, split: str) -> Any:
+    """Which examples of which splits are meant."""
+    try:
+        return tfds.core.ReadInstruction.from_spec(split).to_absolute(builder.info.splits)
+    except Exception as error:  # ValueError and others, by what is wrong
+        raise UserError(
+            f"TFDS data set {name!r} has no split {split!r}; it has "
+            f"{', '.join(builder.info.splits)}, slices such as train[:10%], and sums "
+            f"({str(error).splitlines()[0]})"
+        ) from None
 
 
 def _at_folder(name: str) -> Any:
@@ -196,8 +250,8 @@ def _registered(name: str) -> Any:
 def _missing(name: str, reason: str) -> UserError:
     return UserError(
         f"{_absence(name)} and cannot be prepared: {reason}; prepare it where there is network, by "
-        f"tfds.builder({name!r}).download_and_prepare(), and copy it there, or read text files: "
-        "--config.data.source='text:GLOB'"
+        f"tfds.builder({name!r}).download_and_prepare(), and copy it there, or name files "
+        "instead"
     )
 
 

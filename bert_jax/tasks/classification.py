@@ -22,6 +22,7 @@ from bert_jax.tasks.task import (
     TrainingRow,
     Wrong,
     shortened,
+    text_of,
 )
 from bert_jax.tokenizers import Tokenizer
 
@@ -69,7 +70,7 @@ class Classification:
       pair: the column of the second text, "" for single texts.
       label: the column of the label.
       columns: names of all columns, comma between them, for a table without a line of names.
-      only: COLUMN=VALUE, which rows are taken; "" for all.
+      only: COLUMN=VALUE, which rows are taken of a table with such a column; "" for all.
       classes: the labels in the order of their numbers, comma between them; "" for those of the
         training examples, sorted.
       rename: OLD=NEW, comma between them: what labels of the files are called here.
@@ -124,9 +125,9 @@ class Classification:
         dropped, dropped_count = _listed(self.drop), 0
         examples: list[LabelledText] = []
         remarks: list[str] = []
-        rows = _rows(source, wanted, _listed(self.columns), remarks)
+        rows = _rows(source, wanted, _listed(self.columns), column, remarks)
         for values, where in rows:
-            if column and values[-1] != value:
+            if column and values[-1] not in ("", value):
                 continue
             label = values[len(texts)].strip()
             if label in dropped:
@@ -142,8 +143,8 @@ class Classification:
             remarks.append(f"{dropped_count:,} rows are left out for their label ({self.drop})")
         if empty := sum(not (each.text and each.pair != "") for each in examples):
             remarks.append(
-                f"{empty:,} of {len(examples):,} examples of {source} have an empty text, of which the "
-                "model sees [CLS] and [SEP]"
+                f"{empty:,} of {len(examples):,} examples of {source} have an empty text, and the "
+                "model sees [CLS] and [SEP] alone"
             )
         return Split(examples, remarks)
 
@@ -154,8 +155,8 @@ class Classification:
 
     def example(self, record: Mapping[str, Any]) -> LabelledText:
         """See `Task`."""
-        pair = record[self.pair].strip() if self.pair else None
-        return LabelledText(record[self.text].strip(), pair, "", "")
+        text, *pair = (text_of(record, name).strip() for name in self.fields)
+        return LabelledText(text, pair[0] if pair else None, "", "")
 
     def labels(self, examples: Sequence[LabelledText]) -> Labels:
         """See `Task.labels`."""
@@ -288,7 +289,11 @@ def _listed(text: str) -> list[str]:
 
 
 def _rows(
-    source: str, wanted: Sequence[str], names: Sequence[str], remarks: list[str]
+    source: str,
+    wanted: Sequence[str],
+    names: Sequence[str],
+    optional: str,
+    remarks: list[str],
 ) -> list[tuple[tuple[str, ...], str]]:
     """Values of the wanted columns, and where they stand."""
     if source.startswith("tfds:"):
@@ -296,25 +301,23 @@ def _rows(
 
         return [
             (
-                tuple(_field(example, column, source) for column in wanted),
+                tuple(_field(example, column, source) for column in wanted if column != optional),
                 f"example {n} of {source}",
             )
             for n, example in enumerate(tfds_examples(source.removeprefix("tfds:")))
         ]
     ragged: list[str] = []
-    rows = read_table(
-        Path(source), wanted, **({} if 1 else dict(names=names or None, on_ragged=ragged.append))
-    )
+    rows = read_table(Path(source), wanted, names=names, optional=optional, on_ragged=ragged.append)
     if ragged:
         remarks.append(f"{len(ragged):,} lines are left out; the first: {ragged[0]}")
     return [(row.values, f"line {row.line} of {source}") for row in rows]
 
 
 def _field(example: Mapping[str, Any], column: str, source: str) -> str:
-    if column not in example:
+    name = next((each for each in column.split("|") if each in example), None)
+    if name is None:
         raise UserError(f"{source} has no field {column!r}; it has {', '.join(example)}")
-    value = example[column]
-    return "" if value is None else str(value)
+    return "" if example[name] is None else str(example[name])
 
 
 def _number(example: LabelledText) -> float:

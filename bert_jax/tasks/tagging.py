@@ -9,13 +9,12 @@ import numpy as np
 from jaxtyping import Float
 
 from bert_jax.errors import UserError
-from bert_jax.interop.settings import Labels
+from bert_jax.model.labels import Labels
 from bert_jax.tasks.conll_files import (
     Level,
     Sentence,
     read_sentences,
     sentence_of_fields,
-    sentence_of_text,
 )
 from bert_jax.tasks.scores import conll
 from bert_jax.tasks.tagging_rows import Unit, rows_of, spread, units_of
@@ -104,16 +103,6 @@ class Tagging:
             tag_column=self.tag_column,
         )
 
-    def sentence(self, record: str | Mapping[str, Any], where: str = "the text") -> Sentence:
-        """What is to be tagged: a raw text, or an object with `text` or with a list of words.
-
-        Raises:
-          UserError: it has neither.
-        """
-        if isinstance(record, str):
-            return sentence_of_text(record, self.level, where)
-        return sentence_of_fields(record, self.level, where, self.token_column)
-
     def labels(self, examples: Sequence[Sentence]) -> Labels:
         """O, and B- and I- of each type.
 
@@ -167,12 +156,12 @@ class Tagging:
         shown = units_of(tokenizer, examples, self.level, self._room)
         rows = []
         for row, sentence, answers in rows_of(tokenizer, shown, self._room):
-            targets, weights = [0.0] * len(row.ids), [0.0] * len(row.ids)
+            targets, weights = [0] * len(row.ids), [0.0] * len(row.ids)
             for number, place in answers:
                 tag = examples[sentence].tags[shown[sentence][number].start]
                 # Of a type that the model does not know there is nothing to learn.
                 if tag in numbers:
-                    targets[place], weights[place] = float(numbers[tag]), 1.0
+                    targets[place], weights[place] = numbers[tag], 1.0
             rows.append(TrainingRow(row, {"labels": targets, "label_weights": weights}))
         return rows, self._remarks(examples, shown)
 
@@ -253,6 +242,20 @@ class Tagging:
             tables=[Table("Entities by type", header, rows)],
             wrong=wrong,
         )
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """See `Task`; a record may have words in `tokens` instead."""
+        return ("text",)
+
+    def example(self, record: Mapping[str, Any]) -> Sentence:
+        """See `Task`."""
+        return sentence_of_fields(record, self.level, "the record", self.token_column)
+
+    def tuned(self, evaluation: Evaluation) -> "Tagging":
+        """See `Task`: there is nothing to choose."""
+        del evaluation
+        return self
 
     def record(self, example: Sentence, prediction: Tagged) -> dict[str, Any]:
         """Text, words, their tags, and entities by their characters in the text."""

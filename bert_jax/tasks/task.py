@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from bert_jax.errors import UserError
 from bert_jax.model.labels import Labels
 from bert_jax.tokenizers import Tokenizer
 
@@ -32,13 +33,13 @@ class TrainingRow(NamedTuple):
 
     Attributes:
       row: what it sees.
-      targets: by name. Of a sentence `labels`, a class or, in a regression, a number; of
-        spans `starts` and `ends`, tokens; of tokens `labels`, a class for each of the T
-        tokens, and `label_weights`, 1 for those that count.
+      targets: by name; whole numbers are classes or places. Of a sentence `labels`, a class,
+        or in a regression a number; of spans `starts` and `ends`, tokens; of tokens `labels`,
+        a class for each of the T tokens, and `label_weights`, 1.0 for those that count.
     """
 
     row: Row
-    targets: Mapping[str, float | Sequence[float]]
+    targets: Mapping[str, float | Sequence[int] | Sequence[float]]
 
 
 class Split(NamedTuple):
@@ -97,6 +98,20 @@ def shortened(text: str) -> str:
     """A text in one line, short enough to read."""
     line = " ".join(text.split())
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]} …"
+
+
+def text_of(record: Mapping[str, Any], field: str) -> str:
+    """A text of a record to predict.
+
+    Raises:
+      UserError: it is missing, or no text.
+    """
+    if field not in record:
+        others = ", ".join(map(repr, record)) or "none"
+        raise UserError(f"there is no field {field!r}, only {others}")
+    if not isinstance(record[field], str):
+        raise UserError(f"field {field!r} is no text")
+    return record[field]
 
 
 @runtime_checkable

@@ -253,8 +253,7 @@ except UserError as error:
     assert done.stdout.splitlines()[-1] == (
         f"TFDS data set '{name}' is not in {tmp_path} (TFDS_DATA_DIR) and cannot be prepared: "
         f"there is no network; prepare it where there is network, by tfds.builder('{name}')"
-        ".download_and_prepare(), and copy it there, or read text files: "
-        "--config.data.source='text:GLOB'"
+        ".download_and_prepare(), and copy it there, or name files instead"
     )
     assert "WARNING:urllib3" not in done.stderr  # which would tell of every attempt
     assert "WARNING:absl" not in done.stderr

@@ -88,15 +88,13 @@ def test_records_go_in_and_out(tuned: Path, shell: Any, tmp_path: Path) -> None:
     found = [json.loads(line) for line in target.read_text().splitlines()]
     assert [{key: each[key] for key in ("id", "text")} for each in found] == records
     right = [item["label"] for item in EXAMPLES[:40]]
-    assert np.mean([each["label"] == label for each, label in zip(found, right)]) > 0.9
+    assert np.mean([each["label"] == label for each, label in zip(found, right, strict=True)]) > 0.9
 
 
 def test_seeds_and_a_grid(sentences: Path, shell: Any, tmp_path: Path) -> None:
     workdir = tmp_path / "several"
     more = ["--seeds=2", "--grid=epochs=0.2,3", "--config.data.max_train=64"]
-    printed = shell.run(
-        shell.command("finetune", *finetune_command(sentences, workdir, *more))
-    )
+    printed = shell.run(shell.command("finetune", *finetune_command(sentences, workdir, *more)))
     folders = {path.name for path in workdir.iterdir() if path.is_dir()}
     assert folders == {f"epochs={e}_seed={s}" for e in ("0.2", "3") for s in (0, 1)}
     report = (workdir / "report.md").read_text()
