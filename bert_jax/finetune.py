@@ -7,6 +7,7 @@ import argparse
 import dataclasses
 from contextlib import ExitStack
 from functools import partial
+from typing import NamedTuple
 
 import jax
 
@@ -20,8 +21,9 @@ from bert_jax.session import add_training, open_loop, restore, started
 from bert_jax.task_recipe import Data, TaskRecipe, task_defaults, workdir_of
 from bert_jax.task_runs import Outcome, add_variants, summarize, variants_of
 from bert_jax.tasks.batches import TaskBatches
-from bert_jax.tasks.kinds import make_task
+from bert_jax.tasks.kinds import make_task, task_of
 from bert_jax.tasks.report import Report, show, write_report
+from bert_jax.tasks.task import Split
 from bert_jax.training.compilation import kept_programs
 from bert_jax.training.learner import Adaptation, Learner
 from bert_jax.training.loop import Choice, Settings, Work
@@ -68,55 +70,26 @@ def finetune(
         peak_flops=peak_flops(devices[0].device_kind, len(devices)),
     )
 
-    # Build what needs no examples; then read these, and see whether all goes together.
+    # Read the examples, and see whether all goes together.
     asked = {"config": dataclasses.asdict(recipe), "versions": versions()}
     processes.compare("config", asked, differences)
     processes.check_shared(run.path)
-    task, data = make_task(recipe.task), Data(**recipe.data)
-    adaptation, parallelism = Adaptation(**recipe.model), Parallelism(**recipe.parallelism)
-    optimizer = make_optimizer(**recipe.optimizer)
-    local_rows(recipe.batch_size, parallelism.micro_batch_size)  # complains if it is uneven
-    train, dev = data.read(task, recipe.seed)
-    labels = task.labels(train.examples)
-    remarks = [*train.remarks, *dev.remarks]
-    remarks += task.check(dev.examples, labels, data.dev or data.train)
-    pooler = {"pooler"} if labels.task == "sentence" else set()
-    bert = load(recipe.init, wanted=frozenset(pooler))
-    learner = Learner(bert, task, labels, dev.examples, adaptation)
-    rows, of_rows = task.training_rows(bert.tokenizer, train.examples, labels)
-    for remark in [*remarks, *of_rows]:
-        console.warn(remark)
-    batches = TaskBatches(
-        rows, batch_size=recipe.batch_size, seed=recipe.seed, pad_id=bert.tokenizer.pad_id
-    )
+    lesson = prepare(recipe, console)
+    learner, batches = lesson.learner, lesson.batches
     for change in run.claim(asked["config"], _batch_size, task_defaults(recipe)):
         console.say(f"changed since the run began: {change}")
-    run.record_hashes(tokenizer_hash=bert.tokenizer.hash, rows_hash=batches.hash)
+    run.record_hashes(tokenizer_hash=learner.bert.tokenizer.hash, rows_hash=batches.hash)
     processes.compare("rows", {"rows": batches.hash}, differences)
 
     # Restore, or begin.
-    init = partial(jax.jit(partial(state_of, optimizer=optimizer)), learner.begin(recipe.seed))
-    standing = restore(run, init, devices, parallelism, processes)
-    state = standing.state
-    total_steps = recipe.total_steps(batches.steps_per_epoch)
-    start = int(state.step)
-    console.table(
-        f"fine-tuning: {recipe.task['kind'].replace('_', ' ')}"
-        if not start
-        else f"resuming at step {start:,}",
-        [
-            ("devices", describe_devices()),
-            (
-                "model",
-                f"{recipe.init}, {sum(x.size for x in jax.tree.leaves(state.params)):,} parameters",
-            ),
-            ("train", f"{len(train.examples):,} examples in {len(rows):,} rows"),
-            ("held out", f"{len(dev.examples):,} examples"),
-            ("labels", ", ".join(labels.names)[:100]),
-            ("steps", f"{total_steps:,} of {recipe.batch_size} rows, {recipe.epochs:g} epochs"),
-            ("padding", f"{batches.padding_share():.0%} of the tokens"),
-        ],
+    parallelism = Parallelism(**recipe.parallelism)
+    begin = jax.jit(partial(state_of, optimizer=make_optimizer(**recipe.optimizer)))
+    standing = restore(
+        run, partial(begin, learner.begin(recipe.seed)), devices, parallelism, processes
     )
+    state = standing.state
+    start, total_steps = int(state.step), recipe.total_steps(batches.steps_per_epoch)
+    _summarize(console, recipe, lesson, start=start, total_steps=total_steps)
 
     # Train.
     settings = Settings(
@@ -150,25 +123,113 @@ def finetune(
     if loop.is_stopped and int(state.step) < total_steps:
         return stopping.explain(int(state.step))
 
-    # What came of it: the best parameters, which are in the run's model folder.
+    # What came of it.
+    return _conclude(
+        recipe, run, console, lesson, best_step=loop.best.step, write=processes.is_first
+    )
+
+
+class Lesson(NamedTuple):
+    """What is to be learnt, and from what.
+
+    Attributes:
+      learner: the model.
+      train: the examples to train on.
+      dev: those that are held out.
+      batches: of what is trained on.
+    """
+
+    learner: Learner
+    train: Split
+    dev: Split
+    batches: TaskBatches
+
+
+def prepare(recipe: TaskRecipe, console: Console) -> Lesson:
+    """Reads examples and model, and checks that they go together; tells what is remarkable.
+
+    Raises:
+      UserError: they do not.
+    """
+    task, data = make_task(recipe.task), Data(**recipe.data)
+    adaptation, parallelism = Adaptation(**recipe.model), Parallelism(**recipe.parallelism)
+    make_optimizer(**recipe.optimizer)  # complains before anything is read
+    local_rows(recipe.batch_size, parallelism.micro_batch_size)  # likewise
+    train, dev = data.read(task, recipe.seed)
+    labels = task.labels(train.examples)
+    remarks = [*train.remarks, *dev.remarks]
+    remarks += task.check(dev.examples, labels, data.dev or data.train)
+    # Of what the model may lack only this is missed.
+    wanted = frozenset({"pooler"}) if labels.task == "sentence" else frozenset()
+    bert = load(recipe.init, wanted=wanted)
+    learner = Learner(bert, task, labels, dev.examples, adaptation)
+    rows, of_rows = task.training_rows(bert.tokenizer, train.examples, labels)
+    for remark in [*remarks, *of_rows]:
+        console.warn(remark)
+    batches = TaskBatches(
+        rows, batch_size=recipe.batch_size, seed=recipe.seed, pad_id=bert.tokenizer.pad_id
+    )
+    return Lesson(learner, train, dev, batches)
+
+
+def _summarize(
+    console: Console, recipe: TaskRecipe, lesson: Lesson, *, start: int, total_steps: int
+) -> None:
+    """The table at the start."""
+    title = f"fine-tuning: {recipe.task['kind'].replace('_', ' ')}"
+    if start:
+        title = f"resuming at step {start:,}"
+    if start >= total_steps:
+        title = f"finished at step {start:,}; raise epochs to go on"
+    batches, params = lesson.batches, lesson.learner.bert.params["bert"]
+    console.table(
+        title,
+        [
+            ("devices", describe_devices()),
+            ("model", recipe.init),
+            ("parameters", f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,}, and the head"),
+            ("train", f"{len(lesson.train.examples):,} examples in {batches.num_rows:,} rows"),
+            ("held out", f"{len(lesson.dev.examples):,} examples"),
+            ("labels", ", ".join(lesson.learner.labels.names)[:100]),
+            ("steps", f"{total_steps:,} of {recipe.batch_size} rows, {recipe.epochs:g} epochs"),
+            ("padding", f"{batches.padding_share():.0%} of the tokens"),
+        ],
+    )
+
+
+def _conclude(
+    recipe: TaskRecipe,
+    run: RunFolder,
+    console: Console,
+    lesson: Lesson,
+    *,
+    best_step: int | None,
+    write: bool,
+) -> Outcome:
+    """Evaluates the best parameters, as they are in the run's model folder, and reports."""
+    data, learner = Data(**recipe.data), lesson.learner
     best = load(run.model)
-    evaluations = {"held out": learner.judge(best.params, dev.examples)}
+    task = task_of(best.labels, best.task_file)
+    held_out = learner.judge(best.params, lesson.dev.examples, task)
+    evaluations = {"held out": held_out}
     if data.other_dev:
         other = task.read(data.other_dev)
-        for remark in [*other.remarks, *task.check(other.examples, labels, data.other_dev)]:
+        for remark in [
+            *other.remarks,
+            *task.check(other.examples, learner.labels, data.other_dev),
+        ]:
             console.warn(remark)
-        evaluations[data.other_dev] = learner.judge(best.params, other.examples)
-    report = Report(
-        title=f"{recipe.task['kind'].replace('_', ' ')}: {data.train}",
-        facts=_facts(recipe, run, loop.best.step, batches),
-        evaluations=evaluations,
-    )
+        evaluations[data.other_dev] = learner.judge(best.params, other.examples, task)
     show(console, evaluations)
-    if processes.is_first:
+    if write:
+        report = Report(
+            title=f"{recipe.task['kind'].replace('_', ' ').capitalize()}: {data.train}",
+            facts=_facts(recipe, lesson, best_step),
+            evaluations=evaluations,
+        )
         write_report(run.path, report)
-        console.say(f"saved in {run.path}: model/, report.md, metrics.jsonl, checkpoints")
+        console.say(f"\nsaved in {run.path}: model/, report.md, metrics.jsonl, checkpoints")
         console.say(f"try it: python -m bert_jax.predict --model {run.path}")
-    held_out = evaluations["held out"]
     return Outcome(held_out.score, held_out.baseline, held_out.figures)
 
 
@@ -217,23 +278,20 @@ def _work(
     )
 
 
-def _facts(
-    recipe: TaskRecipe, run: RunFolder, best_step: int | None, batches: TaskBatches
-) -> list[tuple[str, str]]:
+def _facts(recipe: TaskRecipe, lesson: Lesson, best_step: int | None) -> list[tuple[str, str]]:
     """What a report says of a run."""
-    best = (
-        "never"
-        if best_step is None
-        else f"step {best_step:,}, epoch {best_step / batches.steps_per_epoch:.2g}"
-    )
+    best = "none"
+    if best_step is not None:
+        best = f"step {best_step:,}, epoch {best_step / lesson.batches.steps_per_epoch:.2g}"
     return [
         ("model", recipe.init),
+        ("training examples", f"{len(lesson.train.examples):,}"),
+        ("held-out examples", f"{len(lesson.dev.examples):,}"),
         ("seed", str(recipe.seed)),
         ("epochs", f"{recipe.epochs:g}"),
         ("batch size", str(recipe.batch_size)),
         ("learning rate", f"{recipe.schedule['peak_learning_rate']:g}"),
-        ("best", best),
-        ("run folder", str(run.path)),
+        ("best evaluation", best),
     ]
 
 

@@ -28,6 +28,7 @@ class TaskBatches:
 
     Attributes:
       batch_size: B.
+      num_rows: of an epoch.
       steps_per_epoch: the last batch of an epoch may be filled up with rows of length 0.
     """
 
@@ -40,6 +41,7 @@ class TaskBatches:
         if not rows:
             raise UserError("there is no example to train on")
         self.batch_size = batch_size
+        self.num_rows = len(rows)
         self.steps_per_epoch = -(-len(rows) // batch_size)
         self._rows = rows
         self._sizes = np.array([len(row.row.ids) for row in rows])

@@ -10,11 +10,13 @@ from bert_jax.interop.settings import TASK_FILE
 from bert_jax.model.labels import Labels
 from bert_jax.model.labels import Task as Head
 from bert_jax.tasks.classification import Classification
+from bert_jax.tasks.question_answering import QuestionAnswering
 from bert_jax.tasks.tagging import Tagging
 from bert_jax.tasks.task import Task
 
 TASKS: dict[str, Callable[..., Task]] = {
     "classification": Classification,
+    "question_answering": QuestionAnswering,
     "tagging": Tagging,
 }
 

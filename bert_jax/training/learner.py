@@ -88,7 +88,7 @@ class Learner:
         if task.max_length > config.max_positions:
             raise UserError(
                 f"task.max_length {task.max_length} is more than the {config.max_positions} "
-                "positions of the model; lower it"
+                f"positions of the model; say --config.task.max_length={config.max_positions}"
             )
         self.model = BertForTask(config, labels, adaptation.classifier_dropout)
         self.task = self.tuned = task
@@ -117,20 +117,16 @@ class Learner:
     ) -> dict[str, float]:
         """The figures of the held-out examples, and `score`; all processes find the same."""
         on_batch()
-        evaluation = self.judge(params, self._dev)
+        evaluation = self.judge(params, self._dev, self.task)
         self.tuned = self.task.tuned(evaluation)
         return evaluation.figures | {"score": evaluation.score}
 
-    def judge(self, params: PyTree, examples: Sequence[Any]) -> Evaluation:
-        """How good parameters are on examples."""
-        predictions = self.predict(params, examples)
-        return self.tuned.evaluate(examples, predictions, self.labels)
-
-    def predict(self, params: PyTree, examples: Sequence[Any]) -> list[Any]:
-        """Predictions of examples."""
+    def judge(self, params: PyTree, examples: Sequence[Any], task: Task) -> Evaluation:
+        """How good parameters are on examples; the options are those of `task`."""
         network = self._network.at(on_one_device(params))
         scores_of = partial(task_scores, network, self.bert.tokenizer.pad_id)
-        return self.tuned.predict(self.bert.tokenizer, examples, self.labels, scores_of)
+        predictions = task.predict(self.bert.tokenizer, examples, self.labels, scores_of)
+        return task.evaluate(examples, predictions, self.labels)
 
     def save(self, folder: Path, params: PyTree) -> None:
         """Writes a model's folder in place of the one before."""

@@ -25,7 +25,6 @@ def get_config() -> ConfigDict:
             "max_question_length": 64,
             "max_answer_length": 30,
             "n_best": 20,
-            "null_threshold": 0.0,  # chosen anew by every evaluation
         }
     )
     config.model.classifier_dropout = 0.0  # the original has none there

@@ -58,6 +58,7 @@ def finetune_command(folder: Path, workdir: Path, *more: str) -> list[str]:
         f"--config.data.dev={folder / 'dev.tsv'}",
         "--config.epochs=6",
         "--config.batch_size=16",
+        "--config.task.max_length=64",
         "--config.log_every_steps=5",
         "--config.checkpoint_every_steps=7",
         "--config.schedule.peak_learning_rate=3e-3",
