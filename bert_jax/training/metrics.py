@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,8 +19,9 @@ from bert_jax.atomic import write_file
 from bert_jax.training.steps import Sums
 from bert_jax.training.wandb_run import WandbRun
 
-# TensorBoard else imports TensorFlow, which takes seconds, to make a folder and write a file.
-tensorboard.compat.notf = True
+# Where TensorBoard finds this module it does without TensorFlow, which takes seconds to import, to
+# make a folder and write a file.
+sys.modules["tensorboard.compat.notf"] = tensorboard.compat
 
 EventName = Literal["loss_spike", "skipped_update", "older_checkpoint", "stopped", "recompiled"]
 # A resumed run meets these again; the others are its history.

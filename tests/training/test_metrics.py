@@ -109,7 +109,10 @@ def test_curves_are_a_picture(tmp_path: Path) -> None:
     draw_curves(tmp_path)
     picture = (tmp_path / "curves.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
-    (tmp_path / "metrics.jsonl").write_text("")
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "split": "train", "loss": 3.0}\n')
     draw_curves(tmp_path)
     without = (tmp_path / "curves.png").read_bytes()
-    assert len(picture) > len(without) + 1_000  # lines, legends and the base rate
+    assert len(picture) > len(without) + 1_000  # more panels, lines, legends and the base rate
+    (tmp_path / "metrics.jsonl").write_text("")
+    draw_curves(tmp_path)
+    assert (tmp_path / "curves.png").read_bytes() == without  # nothing to draw
