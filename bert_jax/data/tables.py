@@ -51,7 +51,7 @@ def read_table(
       columns: those wanted; of objects, fields. Of several names with | between them, such as
         "label|gold_label", the first that is there is meant.
       names: of all columns, for a table without a line of names.
-      optional: one of the columns that may be missing; its values are then "".
+      optional: the last of the columns if it may be missing; rows are then without its value.
       on_ragged: told of a line with more or fewer fields than there are names; refuses it if
         not given.
 
@@ -124,11 +124,10 @@ def _of_fields(records: Iterator[tuple[int, list[str]]], asked: _Asked) -> Itera
         _, names = next(filled, (0, []))
     if not names:
         return
-    places: list[int | None] = []
+    places = []
     for column in asked.columns:
         name = _chosen(column, names)
         if name == asked.optional and name not in names:
-            places.append(None)
             continue
         if names.count(name) != 1:
             known = "the names given are" if asked.names else "its first line names"
@@ -139,8 +138,7 @@ def _of_fields(records: Iterator[tuple[int, list[str]]], asked: _Asked) -> Itera
         places.append(names.index(name))
     for line, fields in filled:
         if len(fields) == len(names):
-            values = ("" if place is None else fields[place] for place in places)
-            yield Row(tuple(values), line)
+            yield Row(tuple(fields[place] for place in places), line)
         else:
             asked.on_ragged(
                 f"line {line} of {asked.path} has {len(fields)} fields where there are names for "
@@ -184,7 +182,6 @@ def _values(record: Mapping[str, Any], asked: _Asked, where: str) -> tuple[str, 
         name = _chosen(column, record)
         if name not in record:
             if name == asked.optional:
-                values.append("")
                 continue
             fields = ", ".join(map(repr, record)) or "none"
             raise UserError(f"{where} has no field {name!r}, only {fields}")

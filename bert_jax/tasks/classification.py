@@ -127,7 +127,7 @@ class Classification:
         remarks: list[str] = []
         rows = _rows(source, wanted, _listed(self.columns), column, remarks)
         for values, where in rows:
-            if column and values[-1] not in ("", value):
+            if len(values) == len(wanted) and column and values[-1] != value:
                 continue
             label = values[len(texts)].strip()
             if label in dropped:

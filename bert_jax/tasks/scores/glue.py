@@ -27,7 +27,9 @@ GLUE: dict[str, tuple[str, ...]] = {
 
 
 def metrics_of(
-    names: Sequence[str], right: Sequence[float], given: Sequence[float]
+    names: Sequence[str],
+    right: Sequence[int] | Sequence[float],
+    given: Sequence[int] | Sequence[float],
 ) -> dict[str, float]:
     """Some metrics of predictions.
 
