@@ -251,7 +251,7 @@ def scores(task: Tagging, tokenizer: Tokenizer, example: Sentence, tags: str) ->
 
 def test_predictions_have_probabilities_entities_and_their_places(tokenizer: Tokenizer) -> None:
     task = Tagging()
-    example = task.sentence("Paris is in  France.")
+    example = task.example({"text": "Paris is in  France."})
     tagged = scores(task, tokenizer, example, "I-LOC I-PER O B-LOC I-LOC")
     # A type that begins with I- begins an entity, as conlleval reads it.
     assert tagged.tags == ("B-LOC", "B-PER", "O", "B-LOC", "I-LOC")
@@ -269,7 +269,7 @@ def test_predictions_have_probabilities_entities_and_their_places(tokenizer: Tok
         "score": pytest.approx(3 / 7),
     }
     characters_task = Tagging(level="character")
-    example = characters_task.sentence({"text": "서울 역"})
+    example = characters_task.example({"text": "서울 역"})
     tagged = scores(characters_task, tokenizer, example, "B-LOC I-LOC")
     record = characters_task.record(example, tagged)
     assert "tokens" not in record
@@ -278,7 +278,7 @@ def test_predictions_have_probabilities_entities_and_their_places(tokenizer: Tok
 
 def test_a_text_without_words_has_no_entities(tokenizer: Tokenizer) -> None:
     for task, texts in [(Tagging(), ["", " \n"]), (Tagging(level="character"), ["", " ", "\x01"])]:
-        examples = [task.sentence(text) for text in texts]
+        examples = [task.example({"text": text}) for text in texts]
         assert task.training_rows(tokenizer, examples, LABELS) == ([], [])
         for example, tagged in zip(
             examples, task.predict(tokenizer, examples, LABELS, lambda _: []), strict=True
