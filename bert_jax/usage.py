@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -84,6 +84,7 @@ class Record(NamedTuple):
     where: str
 
 
+@runtime_checkable
 class Placed(Protocol):
     """Whatever knows where it stands."""
 

@@ -246,8 +246,7 @@ class QuestionAnswering:
         threshold, chosen = self.null_threshold, {}
         if metric == "squad_v2":
             chosen = squad.best_thresholds(golds, spans, differences)
-            if threshold is None:
-                threshold = chosen["best_f1_thresh"]
+            threshold = chosen["best_f1_thresh"] if threshold is None else threshold
         texts = {
             name: "" if threshold is not None and differences[name] > threshold else text
             for name, text in spans.items()

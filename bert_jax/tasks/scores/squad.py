@@ -105,7 +105,8 @@ def best_thresholds(
 
     Returns:
       `best_exact`, `best_exact_thresh`, `best_f1` and `best_f1_thresh`, in percent: questions
-      with more than the threshold have no answer.
+      with more than the threshold have no answer. Where it is best to answer none, the threshold
+      is below all numbers (the script says 0, which may not be).
     """
     scores = {
         name: answer_scores(text, golds[name], "squad_v2") for name, text in predictions.items()
@@ -113,7 +114,7 @@ def best_thresholds(
     found: dict[str, float] = {}
     for number, title in enumerate(("exact", "f1")):
         current = best = float(sum(not texts for texts in golds.values()))
-        threshold = 0.0
+        threshold = min([0.0, *(number - 1 for number in null_differences.values())])
         for name in sorted(null_differences, key=null_differences.__getitem__):
             if name not in scores:
                 continue
