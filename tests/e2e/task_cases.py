@@ -66,3 +66,72 @@ def finetune_command(folder: Path, workdir: Path, *more: str) -> list[str]:
         "--quiet",
         *more,
     ]
+
+
+NAMES = ("anna", "sam")
+# So that few epochs, which end in an evaluation each, are many steps.
+_REPEATED = 4
+PLACES = ("paris", "seoul", "london")
+
+
+def make_inference(folder: Path) -> list[str]:
+    """Pairs: the same said again is true, the opposite is false, of another it says nothing."""
+    rows = []
+    for subject in SUBJECTS:
+        for thing in THINGS:
+            premise = f"{subject} love {thing}"
+            rows += [
+                (premise, premise, "true"),
+                (premise, f"{subject} hate {thing}", "false"),
+                (premise, f"{subject} like {thing} and it", "neutral"),
+            ]
+    lines = ["premise,hypothesis,label", *(",".join(row) for row in _REPEATED * rows)]
+    (folder / "pairs.csv").write_text("\n".join(lines) + "\n")
+    return [
+        f"--config.data.train={folder / 'pairs.csv'}",
+        "--config.data.dev=",
+        "--config.task.text=premise",
+        "--config.task.pair=hypothesis",
+        "--config.epochs=6",
+    ]
+
+
+def make_questions(folder: Path) -> list[str]:
+    """Paragraphs of a sentence, asked what; in Korean the particle is left off."""
+    articles = []
+    for name in NAMES:
+        for verb in VERBS:
+            articles += [(f"{name} {verb} {place} .", place) for place in PLACES]
+        articles += 3 * [(f"파리는 {name} 좋다 .", "파리")]
+    data = []
+    for number, (context, text) in enumerate(_REPEATED * articles):
+        answers = [{"text": text, "answer_start": context.index(text)}]
+        qas = [{"id": str(number), "question": "what ?", "answers": answers}]
+        paragraphs = [{"context": context, "qas": qas}]
+        data.append({"title": str(number), "paragraphs": paragraphs})
+    content = {"version": "1.1", "data": data}
+    (folder / "questions.json").write_text(json.dumps(content, ensure_ascii=False))
+    return [
+        "--config=configs/finetune/squad.py",
+        f"--config.data.train={folder / 'questions.json'}",
+        "--config.data.dev=",
+        "--config.task.max_length=32",
+        "--config.task.max_question_length=8",
+        "--config.epochs=6",
+    ]
+
+
+def make_tags(folder: Path) -> list[str]:
+    """Sentences with persons and places, one word a line, in IOB1 as CoNLL-2003's."""
+    lines = []
+    for name in NAMES:
+        for verb in VERBS:
+            for place in PLACES:
+                lines += [f"{name} I-PER", f"{verb} O", f"{place} I-LOC", ". O", ""]
+    (folder / "tags.txt").write_text("\n".join(lines))
+    return [
+        "--config=configs/finetune/conll2003.py",
+        f"--config.data.train={folder / 'tags.txt'}",
+        f"--config.data.dev={folder / 'tags.txt'}",
+        "--config.epochs=8",
+    ]

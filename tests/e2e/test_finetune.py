@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,15 @@ import jax
 import numpy as np
 import pytest
 from small_runs import reported
-from task_cases import EXAMPLES, finetune_command, make_model, make_tables
+from task_cases import (
+    EXAMPLES,
+    finetune_command,
+    make_inference,
+    make_model,
+    make_questions,
+    make_tables,
+    make_tags,
+)
 
 import bert_jax
 from bert_jax.training.metrics import read_metrics
@@ -89,6 +98,90 @@ def test_records_go_in_and_out(tuned: Path, shell: Any, tmp_path: Path) -> None:
     assert [{key: each[key] for key in ("id", "text")} for each in found] == records
     right = [item["label"] for item in EXAMPLES[:40]]
     assert np.mean([each["label"] == label for each, label in zip(found, right, strict=True)]) > 0.9
+
+
+def test_inference_of_pairs(sentences: Path, shell: Any, tmp_path: Path) -> None:
+    """Spec §4.16: premise and hypothesis are true, false or neutral."""
+    workdir, more = tmp_path / "run", make_inference(tmp_path)
+    printed = shell.run(shell.command("finetune", *finetune_command(sentences, workdir, *more)))
+    assert json.loads((workdir / "results.json").read_text())["held out"]["accuracy"] > 0.9
+    assert "false, neutral, true" in printed
+    pairs = [("i love paris", "i hate paris"), ("i love paris", "i love paris")]
+    found = bert_jax.load(workdir).predict(pairs)
+    assert [each["label"] for each in found] == ["false", "true"]
+
+
+def test_answers_to_questions(sentences: Path, shell: Any, tmp_path: Path) -> None:
+    """Spec §4.16 and §18: the answer is a span of the paragraph, in Korean without the particle."""
+    workdir, more = tmp_path / "run", make_questions(tmp_path)
+    shell.run(shell.command("finetune", *finetune_command(sentences, workdir, *more)))
+    assert json.loads((workdir / "results.json").read_text())["held out"]["exact"] > 95
+    asked = [("what ?", "sam loved london ."), ("what ?", "파리는 anna 좋다 .")]
+    for found, (_, context), answer in zip(
+        bert_jax.load(workdir).predict(asked), asked, ("london", "파리"), strict=True
+    ):
+        assert found["answer"] == answer
+        assert context[found["start"] : found["end"]] == answer
+    gold, target = tmp_path / "questions.json", tmp_path / "answers.jsonl"
+    command = shell.command("predict", "--model", workdir, "--labelled", gold)
+    assert "exact_match" in shell.run([*command, "--output", str(target)])
+    scored = json.loads(shell.run(shell.command("score", "squad", gold, target)))
+    assert scored["exact_match"] > 95
+
+
+def test_named_entities(sentences: Path, shell: Any, tmp_path: Path) -> None:
+    """Spec §4.16: a label for every token."""
+    workdir, more = tmp_path / "run", make_tags(tmp_path)
+    shell.run(shell.command("finetune", *finetune_command(sentences, workdir, *more)))
+    assert json.loads((workdir / "results.json").read_text())["held out"]["f1"] > 95
+    text = "anna loved  seoul."
+    (found,) = bert_jax.load(workdir).predict([text])
+    assert [(each["type"], each["text"]) for each in found["entities"]] == [
+        ("PER", "anna"),
+        ("LOC", "seoul"),
+    ]
+    for entity in found["entities"]:
+        assert text[entity["start"] : entity["end"]] == entity["text"]
+
+
+def test_what_is_typed_is_answered(tuned: Path, shell: Any) -> None:
+    process = subprocess.run(
+        shell.command("predict", "--model", tuned),
+        input="i love paris\nsam hated it\n\n",
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert [line.split()[0] for line in process.stdout.splitlines()] == ["good", "bad"]
+
+
+def test_patience_ends_a_run(sentences: Path, shell: Any, tmp_path: Path) -> None:
+    workdir = tmp_path / "patient"
+    more = ["--config.patience=2", "--config.epochs=40"]
+    shell.run(shell.command("finetune", *finetune_command(sentences, workdir, *more)))
+    rows = [row for row in read_metrics(workdir / "metrics.jsonl") if row["split"] == "held_out"]
+    scores = [row["score"] for row in rows]
+    best = scores.index(max(scores))
+    assert len(scores) == best + 3 < 40
+
+
+def test_several_devices_learn_the_same(
+    sentences: Path, shell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    workdir = tmp_path / "two"
+    more = ["--config.parallelism.micro_batch_size=8", "--config.epochs=1"]
+    printed = shell.run(shell.command("finetune", *finetune_command(sentences, workdir, *more)))
+    assert "2 × cpu" in printed
+    monkeypatch.delenv("XLA_FLAGS")
+    alone = tmp_path / "one"
+    shell.run(shell.command("finetune", *finetune_command(sentences, alone, *more)))
+    first, second = (
+        [row["loss"] for row in read_metrics(each / "metrics.jsonl") if row["split"] == "train"]
+        for each in (workdir, alone)
+    )
+    assert first == pytest.approx(second, rel=1e-3)
 
 
 def test_seeds_and_a_grid(sentences: Path, shell: Any, tmp_path: Path) -> None:
