@@ -40,6 +40,11 @@ def main(arguments: list[str]) -> None:
 
     run = RunFolder(options.model)
     config = run.read()["config"]
+    if "task" in config:
+        raise UserError(
+            f"{run.path} is fine-tuned; say python -m bert_jax.predict --model {run.path} "
+            "--labelled FILE"
+        )
     bert = load(options.model, dtype=config["model"]["dtype"])
     console = Console()
     text = Text(**config["data"])

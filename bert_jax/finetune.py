@@ -17,7 +17,7 @@ from bert_jax.errors import UserError
 from bert_jax.model.sizes import training_flops_per_token
 from bert_jax.pretrained import load
 from bert_jax.recipe import add_run
-from bert_jax.session import add_training, open_loop, restore, started
+from bert_jax.session import add_training, open_loop, restore, set_out, started
 from bert_jax.task_recipe import Data, TaskRecipe, task_defaults, workdir_of
 from bert_jax.task_runs import Outcome, add_variants, summarize, variants_of
 from bert_jax.tasks.batches import TaskBatches
@@ -38,11 +38,10 @@ from bert_jax.training.parallel import (
 )
 from bert_jax.training.processes import Processes
 from bert_jax.training.rng import Stream, stream_key
-from bert_jax.training.run_folder import RunFolder, differences, versions
+from bert_jax.training.run_folder import RunFolder, differences
 from bert_jax.training.schedule import make_task_schedule, progress_of
 from bert_jax.training.steps import TrainState, make_train_step, state_of
 from bert_jax.training.stopping import Stopping
-from bert_jax.training.throughput import Pace, peak_flops
 from bert_jax.usage import show_warnings
 
 
@@ -64,19 +63,13 @@ def finetune(
       UserError: a recipe that cannot work, a run folder that belongs to another, bad data.
       MachineError: another process was lost.
     """
-    devices = all_devices()
-    pace = Pace(
-        device=jax.local_devices()[0],
-        peak_flops=peak_flops(devices[0].device_kind, len(devices)),
-    )
+    config = dataclasses.asdict(recipe)
+    devices, pace = set_out(run, config, processes)
 
     # Read the examples, and see whether all goes together.
-    asked = {"config": dataclasses.asdict(recipe), "versions": versions()}
-    processes.compare("config", asked, differences)
-    processes.check_shared(run.path)
     lesson = prepare(recipe, console)
     learner, batches = lesson.learner, lesson.batches
-    for change in run.claim(asked["config"], _batch_size, task_defaults(recipe)):
+    for change in run.claim(config, _batch_size, task_defaults(recipe)):
         console.say(f"changed since the run began: {change}")
     run.record_hashes(tokenizer_hash=learner.bert.tokenizer.hash, rows_hash=batches.hash)
     processes.compare("rows", {"rows": batches.hash}, differences)
@@ -105,7 +98,7 @@ def finetune(
         run,
         standing,
         settings,
-        config=asked["config"],
+        config=config,
         key=stream_key(recipe.seed, Stream.DROPOUT),
         devices=devices,
         parallelism=parallelism,
@@ -117,7 +110,7 @@ def finetune(
     ) as (loop, bar):
         pace.begin_phase()
         stopping.deferred = True
-        if start < total_steps and not loop.is_over:
+        if start < total_steps:
             work = _work(recipe, learner, batches, state, run, last_step=total_steps)
             state = loop.run(state, work, bar)
     if loop.is_stopped and int(state.step) < total_steps:

@@ -14,13 +14,13 @@ from bert_jax.training.checkpoint import Checkpoints, set_damaged_aside
 from bert_jax.training.compilation import Compilations, set_flags
 from bert_jax.training.loop import Loop, Progress, Settings
 from bert_jax.training.metrics import MetricsLog
-from bert_jax.training.parallel import Devices, Parallelism, place
+from bert_jax.training.parallel import Devices, Parallelism, all_devices, place
 from bert_jax.training.processes import Processes, joined
 from bert_jax.training.profiling import Profile
-from bert_jax.training.run_folder import RunFolder, differences
+from bert_jax.training.run_folder import RunFolder, differences, versions
 from bert_jax.training.steps import TrainState
 from bert_jax.training.stopping import Stopping
-from bert_jax.training.throughput import Pace
+from bert_jax.training.throughput import Pace, peak_flops
 from bert_jax.training.wandb_run import require_wandb
 from bert_jax.training.watchdog import Watchdog
 
@@ -70,6 +70,27 @@ def started(
     set_flags()
     with Stopping() as stopping, joined(timeout=options.join_timeout) as processes:
         yield processes, stopping
+
+
+def set_out(run: RunFolder, config: dict[str, Any], processes: Processes) -> tuple[Devices, Pace]:
+    """Starts the clock, and checks that all processes mean the same run.
+
+    Args:
+      run: whose.
+      config: the resolved one.
+      processes: of the run.
+
+    Raises:
+      UserError: another process has another config, or another folder.
+    """
+    devices = all_devices()
+    pace = Pace(
+        device=jax.local_devices()[0],
+        peak_flops=peak_flops(devices[0].device_kind, len(devices)),
+    )
+    processes.compare("config", {"config": config, "versions": versions()}, differences)
+    processes.check_shared(run.path)
+    return devices, pace
 
 
 class Standing(NamedTuple):

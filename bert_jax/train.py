@@ -28,7 +28,7 @@ from bert_jax.recipe import (
     prepare_text,
     stage_batches,
 )
-from bert_jax.session import add_training, open_loop, restore, started
+from bert_jax.session import add_training, open_loop, restore, set_out, started
 from bert_jax.tokenizers import Tokenizer
 from bert_jax.training.compilation import kept_programs
 from bert_jax.training.curves import draw_curves
@@ -48,10 +48,9 @@ from bert_jax.training.parallel import (
 from bert_jax.training.phases import Stage, rate_of
 from bert_jax.training.processes import Processes
 from bert_jax.training.rng import Stream, stream_key
-from bert_jax.training.run_folder import RunFolder, differences, versions
+from bert_jax.training.run_folder import RunFolder, differences
 from bert_jax.training.steps import TrainState, init_state, make_eval_step, make_train_step
 from bert_jax.training.stopping import Stopping
-from bert_jax.training.throughput import Pace, peak_flops
 
 # Share of random pairs from which nothing is left to tell apart; Google's procedure gives 57 %
 # where documents have many sentences, and 100 % where they have one.
@@ -76,16 +75,10 @@ def train(
       UserError: a recipe that cannot work, a run folder that belongs to another, bad text.
       MachineError: another process or the input was lost.
     """
-    devices = all_devices()
-    pace = Pace(
-        device=jax.local_devices()[0],
-        peak_flops=peak_flops(devices[0].device_kind, len(devices)),
-    )
+    config = dataclasses.asdict(recipe)
+    devices, pace = set_out(run, config, processes)
 
     # Build what needs no text; then text to tokens, once.
-    asked = {"config": dataclasses.asdict(recipe), "versions": versions()}
-    processes.compare("config", asked, differences)
-    processes.check_shared(run.path)
     parts = build(recipe, run, console)
     with processes.first_goes_first("text"):
         tokenizer, corpus = prepare_text(recipe, parts, run, console)
@@ -114,7 +107,7 @@ def train(
         run,
         standing,
         settings,
-        config=dataclasses.asdict(recipe),
+        config=config,
         key=stream_key(recipe.seed, Stream.DROPOUT),
         devices=devices,
         parallelism=parts.parallelism,

@@ -341,6 +341,7 @@ def _confusion(right: Sequence[int], given: Sequence[int], names: Sequence[str])
         "right label, and what was predicted",
         ["", *names],
         [[name, *(f"{n:,}" for n in row)] for name, row in zip(names, counts, strict=True)],
+        counts / np.maximum(counts.sum(axis=1, keepdims=True), 1),
     )
 
 

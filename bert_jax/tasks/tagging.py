@@ -228,6 +228,7 @@ class Tagging:
             mine = _figures(*([_only(kind, each) for each in tags] for tags in (gold, found)))
             percents = [f"{mine[name]:.2f}" for name in ("precision", "recall", "f1")]
             rows.append([kind, *percents, f"{counts[kind]:,}"])
+        shares = np.array([[float(each) / 100 for each in row[1:4]] for row in rows])
         header = ["type", "precision %", "recall %", "F1 %", "entities"]
         wrong = [
             wrong
@@ -239,7 +240,7 @@ class Tagging:
             figures=figures,
             score=figures["f1"],
             baseline=0.0,  # all O
-            tables=[Table("Entities by type", header, rows)],
+            tables=[Table("Entities by type", header, rows, shares)],
             wrong=wrong,
         )
 

@@ -55,11 +55,16 @@ class Split(NamedTuple):
 
 
 class Table(NamedTuple):
-    """For a report: the first column is names, the others are figures."""
+    """For a report: the first column is names, the others are figures.
+
+    Attributes:
+      shares: [rows, columns without names], 0 to 1, to draw it by; None if it is not drawn.
+    """
 
     title: str
     header: list[str]
     rows: list[list[str]]
+    shares: np.ndarray | None = None
 
 
 class Wrong(NamedTuple):

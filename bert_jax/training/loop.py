@@ -174,6 +174,8 @@ class Loop:
           MachineError: the batches of this process ended early.
         """
         settings = self.settings
+        if self._has_waited_enough(work):  # before it was stopped
+            return state
         self._forecast_at = self._forecast_at or int(state.step) + _FORECAST_AFTER
         if int(state.step) == work.first_step:
             self._spikes = SpikeMonitor()  # the losses of other lengths and batches are others
@@ -247,7 +249,10 @@ class Loop:
         if choice := work.choice:
             if self.best.observe(step, figures[choice.figure]) and self.processes.is_first:
                 choice.keep(state.params)
-            self._gave_up = 0 < choice.patience <= self.best.since
+            self._gave_up = self._has_waited_enough(work)
+
+    def _has_waited_enough(self, work: Work) -> bool:
+        return work.choice is not None and 0 < work.choice.patience <= self.best.since
 
     def _evaluating(self) -> None:
         self.watchdog.beat("a batch of the evaluation")

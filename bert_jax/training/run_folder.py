@@ -120,6 +120,9 @@ class RunFolder:
             self._write(record)
             return []
         before = self.read()
+        if ("task" in before["config"]) != ("task" in config):
+            kind = "fine-tuning" if "task" in before["config"] else "pretraining"
+            raise UserError(f"{self.path} belongs to a run of {kind}; choose another --workdir")
         changes = differences(_complete(before["config"], defaults), _complete(config, defaults))
         names = {line.partition(":")[0] for line in changes}
         changed = any(f"{name}.".startswith(FIXED) for name in names - _FREE)

@@ -50,6 +50,8 @@ def test_it_learns_and_tells(tuned: Path) -> None:
     report = (tuned / "report.md").read_text()
     assert f"| accuracy | {results['accuracy']:.6g} |" in report
     assert "![learning curves](curves.png)" in report
+    assert "![right label, and what was predicted](table_1.png)" in report
+    assert (tuned / "table_1.png").read_bytes().startswith(b"\x89PNG")
     assert (tuned / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -134,6 +136,7 @@ def test_named_entities(sentences: Path, shell: Any, tmp_path: Path) -> None:
     workdir, more = tmp_path / "run", make_tags(tmp_path)
     shell.run(shell.command("finetune", *finetune_command(sentences, workdir, *more)))
     assert json.loads((workdir / "results.json").read_text())["held out"]["f1"] > 95
+    assert (workdir / "table_1.png").read_bytes().startswith(b"\x89PNG")
     text = "anna loved  seoul."
     (found,) = bert_jax.load(workdir).predict([text])
     assert [(each["type"], each["text"]) for each in found["entities"]] == [
@@ -164,6 +167,11 @@ def test_patience_ends_a_run(sentences: Path, shell: Any, tmp_path: Path) -> Non
     scores = [row["score"] for row in rows]
     best = scores.index(max(scores))
     assert len(scores) == best + 3 < 40
+    shell.run(shell.command("finetune", *finetune_command(sentences, workdir, *more)))
+    again = read_metrics(workdir / "metrics.jsonl")
+    assert [row for row in again if row["split"] == "held_out"] == rows
+    complaint = shell.run(shell.command("evaluate", "--model", workdir), status=2)
+    assert "is fine-tuned; say python -m bert_jax.predict" in complaint
 
 
 def test_several_devices_learn_the_same(
