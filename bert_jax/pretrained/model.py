@@ -365,8 +365,9 @@ class Pretrained:
           UserError: a model without such a head, or a record without its texts.
 
         Examples:
-          >>> (found,) = bert_jax.load("models/sentiment").predict(["I love Paris"])
-          >>> sorted(found)
+          >>> import bert_jax
+          >>> sentiment = bert_jax.load("models/sentiment")
+          >>> sorted(sentiment.predict(["I love Paris"])[0])
           ['label', 'score', 'sentence']
         """
         num_texts = len(fields) if fields else None
