@@ -5,6 +5,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from bert_jax.errors import UserError
 from bert_jax.model.labels import Labels
@@ -19,7 +20,7 @@ from bert_jax.tasks.task import (
     shortened,
     text_of,
 )
-from bert_jax.tasks.windows import Window, paragraphs_of, windows_of
+from bert_jax.tasks.windows import Paragraph, Window, paragraphs_of, windows_of
 from bert_jax.tokenizers import Tokenizer
 
 _LEAST_ROOM = 8  # tokens of a paragraph that a window must have room for
@@ -50,12 +51,17 @@ class AnswerGuess(NamedTuple):
     Attributes:
       best: its answer.
       candidates: the best spans, best first.
-      null_difference: by how much the score of no answer is above the best span's.
+      null_score: the score of no answer.
     """
 
     best: Candidate
     candidates: list[Candidate]
-    null_difference: float
+    null_score: float
+
+    @property
+    def null_difference(self) -> float:
+        """By how much the score of no answer is above the best span's."""
+        return self.null_score - self.candidates[0].score if self.candidates else _NO_SPAN
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,8 +76,8 @@ class QuestionAnswering:
       max_answer_length: the most tokens of an answer.
       n_best: how many candidates are looked at.
       null_threshold: a question has no answer if the score of none is above that of the best
-        span by more than this; None for an answer always. Where questions of the held-out
-        examples have none, each evaluation chooses it anew, for the best F1.
+        span by more than this. None for an answer always; but where questions of the held-out
+        examples have none, an evaluation then chooses the threshold with the best F1.
     """
 
     kind: Literal["question_answering"] = "question_answering"
@@ -114,12 +120,17 @@ class QuestionAnswering:
         """See `Task`: the article, or where it has no title the paragraph."""
         return [each.title or each.context for each in examples]
 
-    def _windows(self, tokenizer: Tokenizer, questions: Sequence[Question]) -> list[Window]:
+    def _windows(
+        self,
+        tokenizer: Tokenizer,
+        questions: Sequence[Question],
+        paragraphs: dict[str, Paragraph],
+    ) -> list[Window]:
         return list(
             windows_of(
                 tokenizer,
                 questions,
-                paragraphs_of(tokenizer, questions),
+                paragraphs,
                 max_length=self.max_length,
                 stride=self.stride,
                 max_question_length=self.max_question_length,
@@ -138,16 +149,19 @@ class QuestionAnswering:
             span = None
             if not each.is_impossible:
                 text, start = each.answers[0]
+                # A token of bytes may hold the space before a word, which is not the answer's.
+                start += len(text) - len(text.lstrip())
+                text = text.strip()
                 paragraph = paragraphs[each.context]
                 span = paragraph.tokens_of(start, start + len(text))
                 if span is None:
                     lost += 1
                 else:
                     shown = each.context[paragraph.starts[span[0]] : paragraph.ends[span[1]]]
-                    inexact += shown.strip() != text.strip()
+                    inexact += shown.strip() != text
             spans.append(span)
         rows = []
-        for window in self._windows(tokenizer, questions):
+        for window in self._windows(tokenizer, questions, paragraphs):
             span = spans[window.question]
             if span is None and not questions[window.question].is_impossible:
                 continue
@@ -155,8 +169,9 @@ class QuestionAnswering:
             if span and window.start <= span[0] and span[1] < window.start + len(window.starts):
                 starts, ends = (window.first + token - window.start for token in span)
             rows.append(TrainingRow(window.row, {"starts": starts, "ends": ends}))
+        num_answered = sum(not each.is_impossible for each in questions)
         remarks = [
-            f"{count:,} of {len(questions):,} answers {what}"
+            f"{count:,} of {num_answered:,} answers {what}"
             for count, what in (
                 (inexact, "begin or end inside a token: no span of tokens is quite that answer"),
                 (lost, "have no token, and are not trained on"),
@@ -174,7 +189,7 @@ class QuestionAnswering:
     ) -> list[AnswerGuess]:
         """See `Task`."""
         del labels
-        windows = self._windows(tokenizer, examples)
+        windows = self._windows(tokenizer, examples, paragraphs_of(tokenizer, examples))
         spans: list[list[Candidate]] = [[] for _ in examples]
         null_scores = np.full(len(examples), np.inf)
         for window, scores in zip(windows, scores_of([each.row for each in windows]), strict=True):
@@ -189,33 +204,36 @@ class QuestionAnswering:
     def _candidates(self, window: Window, scores: np.ndarray, context: str) -> list[Candidate]:
         """The best spans of a window."""
         inside = scores[window.first : window.first + len(window.starts)].astype(np.float64)
-        # Near its edge a window sees too little to say that something begins there.
-        starts = np.where(window.is_fullest, inside[:, 0], -np.inf)
-        firsts, lasts = _largest(starts, self.n_best), _largest(inside[:, 1], self.n_best)
-        sums = starts[firsts][:, None] + inside[lasts, 1][None, :]
-        length = lasts[None, :] - firsts[:, None] + 1
-        sums[(length < 1) | (length > self.max_answer_length)] = -np.inf
+        # Near its edge a window sees too little to say that something begins there; and a text
+        # has no space around it, which some tokenizers have tokens for.
+        firsts = np.flatnonzero(window.is_fullest & window.has_text)
+        longest = min(self.max_answer_length, len(inside))
+        if not len(firsts):
+            return []
+        # All spans, [F longest], which run_squad.py takes from the n_best places of either end:
+        # these may lie too far apart to be an answer.
+        ends = np.full(len(inside) + longest - 1, -np.inf)
+        ends[: len(inside)][window.has_text] = inside[window.has_text, 1]
+        sums = (inside[firsts, :1] + sliding_window_view(ends, longest)[firsts]).ravel()
         found = []
-        for place in _largest(sums.ravel(), self.n_best):
-            if sums.ravel()[place] == -np.inf:
-                break
-            first, last = firsts[place // len(lasts)], lasts[place % len(lasts)]
-            start, end = int(window.starts[first]), int(window.ends[last])
+        for place in _largest(sums, min(self.n_best, int(np.isfinite(sums).sum()))):
+            first = firsts[place // longest]
+            start, end = int(window.starts[first]), int(window.ends[first + place % longest])
             shown = context[start:end]
             start += len(shown) - len(shown.lstrip())
-            if text := shown.strip():
-                found.append(Candidate(text, start, start + len(text), float(sums.ravel()[place])))
+            text = shown.strip()
+            found.append(Candidate(text, start, start + len(text), float(sums[place])))
         return found
 
     def _guess(self, found: list[Candidate], null_score: float) -> AnswerGuess:
         """The answer, of the candidates of all windows."""
-        best: dict[str, Candidate] = {}
+        best: dict[str, Candidate] = {}  # a text may stand in several places
         for each in sorted(found, key=lambda each: -each.score):
             best.setdefault(each.text, each)
         candidates = list(best.values())[: self.n_best]
         none = Candidate("", 0, 0, null_score)
         if not candidates:
-            return AnswerGuess(none._replace(probability=1.0), [], _NO_SPAN)
+            return AnswerGuess(none._replace(probability=1.0), [], null_score)
         # Where an answer is always given, none is no candidate.
         among = candidates if self.null_threshold is None else [*candidates, none]
         scores = np.array([each.score for each in among])
@@ -226,7 +244,7 @@ class QuestionAnswering:
         ]
         difference = null_score - candidates[0].score
         is_none = self.null_threshold is not None and difference > self.null_threshold
-        return AnswerGuess(among[-1] if is_none else among[0], among[: len(candidates)], difference)
+        return AnswerGuess(among[-1] if is_none else among[0], among[: len(candidates)], null_score)
 
     def evaluate(
         self, examples: Sequence[Question], predictions: Sequence[AnswerGuess], labels: Labels
@@ -235,25 +253,25 @@ class QuestionAnswering:
         del labels
         metric = examples[0].metric
         golds = {each.id: [answer.text for answer in each.answers] for each in examples}
-        spans = {
-            each.id: guess.candidates[0].text if guess.candidates else ""
-            for each, guess in zip(examples, predictions, strict=True)
-        }
-        differences = {
-            each.id: guess.null_difference
-            for each, guess in zip(examples, predictions, strict=True)
-        }
-        threshold, chosen = self.null_threshold, {}
+        guesses = {each.id: guess for each, guess in zip(examples, predictions, strict=True)}
+        chosen = {}
         if metric == "squad_v2":
+            spans = {
+                name: guess.candidates[0].text if guess.candidates else ""
+                for name, guess in guesses.items()
+            }
+            differences = {name: guess.null_difference for name, guess in guesses.items()}
             chosen = squad.best_thresholds(golds, spans, differences)
-            threshold = chosen["best_f1_thresh"] if threshold is None else threshold
-        texts = {
-            name: "" if threshold is not None and differences[name] > threshold else text
-            for name, text in spans.items()
-        }
+            if self.null_threshold is None:
+                task = dataclasses.replace(self, null_threshold=chosen["best_f1_thresh"])
+                guesses = {
+                    name: task._guess(guess.candidates, guess.null_score)
+                    for name, guess in guesses.items()
+                }
+        texts = {name: guess.best.text for name, guess in guesses.items()}
         figures = squad.evaluate(golds, texts, metric) | chosen
         wrong = []
-        for each, guess in zip(examples, predictions, strict=True):
+        for each in examples:
             exact, _ = squad.answer_scores(texts[each.id], golds[each.id], metric)
             if not exact:
                 wrong.append(
@@ -261,7 +279,7 @@ class QuestionAnswering:
                         shortened(f"{each.question} / {each.context}"),
                         " or ".join(dict.fromkeys(golds[each.id])) or "no answer",
                         texts[each.id] or "no answer",
-                        guess.best.probability,
+                        guesses[each.id].best.probability,
                     )
                 )
         return Evaluation(
@@ -273,9 +291,10 @@ class QuestionAnswering:
         )
 
     def tuned(self, evaluation: Evaluation) -> "QuestionAnswering":
-        """See `Task`: with the threshold for questions without an answer, if there are such."""
-        threshold = evaluation.figures.get("best_f1_thresh", self.null_threshold)
-        return dataclasses.replace(self, null_threshold=threshold)
+        """See `Task`: with the threshold for questions without an answer, unless it is given."""
+        if self.null_threshold is not None:
+            return self
+        return dataclasses.replace(self, null_threshold=evaluation.figures.get("best_f1_thresh"))
 
     @property
     def fields(self) -> tuple[str, ...]:

@@ -3,10 +3,9 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from bert_jax.data.files import file_at, unstripped_lines_of
+from bert_jax.data.files import file_at, local, unstripped_lines_of
 from bert_jax.data.text_files import refuse_half_characters
 from bert_jax.errors import UserError
 from bert_jax.tasks.scores.squad import Metric
@@ -53,14 +52,12 @@ def read_questions(source: str) -> Split:
     trained on. Questions without a text or a paragraph are left out.
 
     Raises:
-      UserError: a file that is missing, damaged or laid out otherwise.
+      UserError: a file that is missing, damaged or laid out otherwise, or without a question.
     """
     if source.startswith("tfds:"):
         raw, metric = _of_tfds(source)
     else:
         raw, metric = _of_file(source)
-    if not raw:
-        raise UserError(f"{source} holds no question")
     if any(each["is_impossible"] for each in raw):
         metric = "squad_v2"
     questions, moved, lost, empty = [], [], [], []
@@ -80,6 +77,8 @@ def read_questions(source: str) -> Split:
             elif answers[0].start != each["answers"][0][1]:
                 moved.append(name)
         questions.append(Question(**{**each, "answers": tuple(answers), "metric": metric}))
+    if not questions:
+        raise UserError(f"{source} holds no question that has a text and a paragraph")
     remarks = [
         f"{source}: {len(names):,} {what}: {', '.join(names[:_NAMED])}"
         + (", …" if len(names) > _NAMED else "")
@@ -107,15 +106,15 @@ def _placed(answer: tuple[str, int], context: str) -> Answer:
 
 
 def _of_file(source: str) -> tuple[list[dict[str, Any]], Metric]:
-    lines = unstripped_lines_of(file_at(Path(source)), lambda _: None)
+    lines = unstripped_lines_of(file_at(local(source)), lambda _: None)
     try:
         content = json.loads("".join(lines).lstrip("\ufeff"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter of brackets too deep
         raise UserError(f"{source} is no JSON ({error}); get it again") from None
     try:
         version = str(content.get("version", ""))
         raw = list(_of_articles(content["data"], source))
-    except (AttributeError, KeyError, TypeError, IndexError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(
             f"{source} is not laid out as SQuAD's files, data → paragraphs → qas "
             f"({type(error).__name__}: {error})"
@@ -137,7 +136,7 @@ def _of_articles(data: Sequence[Mapping[str, Any]], source: str) -> Iterator[dic
                         for answer in asked.get("answers") or ()
                     ],
                     is_impossible=bool(asked.get("is_impossible", False)),
-                    title=str(article.get("title", "")),
+                    title=str(article.get("title") or ""),
                 )
 
 
@@ -148,7 +147,7 @@ def _of_tfds(source: str) -> tuple[list[dict[str, Any]], Metric]:
         raw = [
             _question(
                 source,
-                id=each["id"],
+                id=str(each["id"]),
                 question=each["question"],
                 context=each["context"],
                 answers=list(
@@ -160,13 +159,15 @@ def _of_tfds(source: str) -> tuple[list[dict[str, Any]], Metric]:
             for each in tfds_examples(source.removeprefix("tfds:"))
         ]
     except (KeyError, TypeError) as error:
-        raise UserError(f"{source} has not the fields of squad ({error} is missing)") from None
+        raise UserError(
+            f"{source} has not the fields of squad ({type(error).__name__}: {error})"
+        ) from None
     return raw, "squad"
 
 
 def _question(source: str, **fields: Any) -> dict[str, Any]:
     """Fields of a `Question`, whose texts are texts."""
-    texts = {"question": fields["question"], "context": fields["context"]}
+    texts = {name: fields[name] for name in ("id", "question", "context")}
     texts |= {f"answer {n + 1}": text for n, (text, _) in enumerate(fields["answers"])}
     for name, text in texts.items():
         if not isinstance(text, str):

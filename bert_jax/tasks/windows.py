@@ -21,6 +21,7 @@ class Window(NamedTuple):
       start: that token's number in the whole paragraph.
       starts: [N] of each of its N tokens of the paragraph, the first character there.
       ends: [N], one past the last.
+      has_text: [N], whether it is more than space.
       is_fullest: [N], whether no other window shows more of what stands around the token.
     """
 
@@ -30,6 +31,7 @@ class Window(NamedTuple):
     start: int
     starts: Int[np.ndarray, " N"]
     ends: Int[np.ndarray, " N"]
+    has_text: Bool[np.ndarray, " N"]
     is_fullest: Bool[np.ndarray, " N"]
 
 
@@ -40,11 +42,13 @@ class Paragraph(NamedTuple):
       ids: N token ids.
       starts: [N], first character of each.
       ends: [N], one past the last.
+      has_text: [N], whether it is more than space, or than nothing.
     """
 
     ids: list[int]
     starts: Int[np.ndarray, " N"]
     ends: Int[np.ndarray, " N"]
+    has_text: Bool[np.ndarray, " N"]
 
     def tokens_of(self, start: int, end: int) -> tuple[int, int] | None:
         """The first and the last token that share characters with a span; None if none does."""
@@ -57,17 +61,19 @@ def paragraphs_of(tokenizer: Tokenizer, questions: Sequence[Question]) -> dict[s
     """The paragraph of each question, by its text."""
     texts = list(dict.fromkeys(each.context for each in questions))
     return {
-        text: _paragraph(encoding)
+        text: _paragraph(text, encoding)
         for text, encoding in zip(texts, tokenizer.encode_batch(texts), strict=True)
     }
 
 
-def _paragraph(encoding: Encoding) -> Paragraph:
+def _paragraph(text: str, encoding: Encoding) -> Paragraph:
     # Pieces of one character's bytes, and those that are a space alone, may go back a little.
     offsets = np.array(encoding.offsets[1:-1], int).reshape(-1, 2)
     starts = np.maximum.accumulate(offsets[:, 0]) if len(offsets) else offsets[:, 0]
     ends = np.maximum.accumulate(offsets[:, 1]) if len(offsets) else offsets[:, 1]
-    return Paragraph(encoding.ids[1:-1], starts, ends)
+    spans = zip(starts.tolist(), ends.tolist(), strict=True)
+    has_text = np.array([bool(text[start:end].strip()) for start, end in spans], bool)
+    return Paragraph(encoding.ids[1:-1], starts, ends, has_text)
 
 
 def windows_of(
@@ -106,6 +112,7 @@ def windows_of(
                 start=start,
                 starts=paragraph.starts[start:stop],
                 ends=paragraph.ends[start:stop],
+                has_text=paragraph.has_text[start:stop],
                 is_fullest=fullest[start:stop] == place,
             )
 
