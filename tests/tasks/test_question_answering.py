@@ -159,8 +159,10 @@ def test_the_best_spans_are_those_of_all_spans(tokenizer: Tokenizer) -> None:
     (found,) = task.predict(tokenizer, [asked], LABELS, lambda _: scores)
     best: dict[str, float] = {}
     for window, of_window in zip(shown, scores, strict=True):
-        for first in np.flatnonzero(window.is_fullest):
+        for first in np.flatnonzero(window.is_fullest & window.has_text):
             for last in range(first, min(first + 4, len(window.starts))):
+                if not window.has_text[last]:  # a text has no space around it
+                    continue
                 text = asked.context[window.starts[first] : window.ends[last]].strip()
                 score = of_window[window.first + first, 0] + of_window[window.first + last, 1]
                 if text:
