@@ -138,10 +138,12 @@ def _of_file(name: str, names: Sequence[str]) -> Iterator[_Input]:
         lines = standard_input()
     else:
         lines = unstripped_lines_of(file_at(Path(name)), lambda _: None)
+    are_records = len(names) > 1 or ".jsonl" in Path(name).suffixes
     for number, line in enumerate(lines, 1):
         where = f"line {number} of {'standard input' if name == '-' else name}"
         text = line.lstrip("\ufeff").strip()
-        if text.startswith("{") or len(names) > 1:
+        # Of records a blank line is none; of texts it is an empty one, so that rows keep numbers.
+        if are_records or text.startswith("{"):
             if text:
                 yield _Input(json_object(text, where, example=names[0]), where)
         else:

@@ -116,8 +116,7 @@ def _texts(record: Any, names: Sequence[str], fields: Sequence[str]) -> Mapping[
         return dict(zip(fields, texts, strict=True))
     found = dict(texts)
     for name, plain, field in zip(names, _PLAIN[len(names)], fields, strict=True):
-        # A column of a table may have several names.
-        there = [each for each in (*name.split("|"), plain) if each in texts]
+        there = [each for each in (name, plain) if each in texts]
         if there:
             found[field] = texts[there[0]]
     return found

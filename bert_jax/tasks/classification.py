@@ -118,7 +118,7 @@ class Classification:
 
     def read(self, source: str) -> Split:
         """See `Task`. A row without a label is refused; one of an empty text is not."""
-        texts = self.fields
+        texts = [self.text, self.pair] if self.pair else [self.text]
         column, _, value = self.only.partition("=")
         wanted = [*texts, self.label, *([column] if column else [])]
         renamed = dict(pair.split("=") for pair in _listed(self.rename))
@@ -150,8 +150,9 @@ class Classification:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """See `Task`."""
-        return (self.text, self.pair) if self.pair else (self.text,)
+        """See `Task`: the columns, by the first of their names."""
+        names = (self.text, self.pair) if self.pair else (self.text,)
+        return tuple(name.split("|")[0] for name in names)
 
     def example(self, record: Mapping[str, Any]) -> LabelledText:
         """See `Task`."""
@@ -273,9 +274,7 @@ class Classification:
 
     def record(self, example: LabelledText, prediction: LabelGuess) -> dict[str, Any]:
         """See `Task`: the texts, and `label` with its `score`; of a regression `value`."""
-        texts = {self.text: example.text}
-        if self.pair:
-            texts[self.pair] = example.pair or ""
+        texts = dict(zip(self.fields, (example.text, example.pair or ""), strict=False))
         if self.is_regression:
             return texts | {"value": round(float(prediction.probabilities[0]), 6)}
         return texts | {

@@ -92,7 +92,7 @@ def test_the_specification_s_sentences(tuned: Path, shell: Any) -> None:
 def test_records_go_in_and_out(tuned: Path, shell: Any, tmp_path: Path) -> None:
     source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     records = [{"id": n, "text": item["sentence"]} for n, item in enumerate(EXAMPLES[:40])]
-    source.write_text("".join(json.dumps(record) + "\n" for record in records))
+    source.write_text("\n".join(json.dumps(record) + "\n" for record in records))
     shell.run(
         shell.command("predict", "--model", tuned, "--input", source, "--output", target, "--quiet")
     )

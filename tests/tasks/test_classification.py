@@ -213,6 +213,7 @@ def test_numbers_are_judged_by_their_order(tokenizer: Tokenizer) -> None:
 
 
 def test_a_record_has_its_texts() -> None:
+    assert Classification(text="a|b", pair="c|d").fields == ("a", "c")
     task = Classification(text="premise", pair="hypothesis")
     assert task.example({"premise": " a ", "hypothesis": "b"}).text == "a"
     with pytest.raises(UserError, match="no field 'hypothesis', only 'premise'"):
