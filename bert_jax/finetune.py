@@ -302,6 +302,7 @@ def main(arguments: list[str]) -> None:
     add_training(parser)
     add_variants(parser)
     options, overrides = parser.parse_known_args(arguments)
+    stopped = None
     with started(parser, options) as (processes, stopping):
         console = Console(quiet=options.quiet, silent=not processes.is_first)
         show_warnings(console)
@@ -328,10 +329,14 @@ def main(arguments: list[str]) -> None:
                     options=options,
                 )
             if isinstance(outcome, KeyboardInterrupt):
-                raise outcome
+                stopped = outcome
+                break
             outcomes.append(outcome)
-        if len(variants) > 1:
+        if len(variants) == len(outcomes) > 1:
             summarize(variants, outcomes, console, workdir_of(options))
+    # Not before all processes have left: what is raised among them ends the others.
+    if stopped:
+        raise stopped
 
 
 if __name__ == "__main__":

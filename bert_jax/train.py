@@ -259,18 +259,18 @@ def main(arguments: list[str]) -> None:
     add_run(parser)
     add_training(parser)
     options, overrides = parser.parse_known_args(arguments)
-    with started(parser, options) as (processes, stopping):
-        with ExitStack() as stack:
-            recipe, run = open_run(options, overrides)
-            console = Console(quiet=options.quiet, silent=not processes.is_first)
-            if processes.is_first:
-                stack.enter_context(run.locked())
-            stack.enter_context(kept_programs(run.compilation_cache, console.warn))
-            stopped = train(
-                recipe, run, console, processes=processes, stopping=stopping, options=options
-            )
-        if stopped:
-            raise stopped
+    with started(parser, options) as (processes, stopping), ExitStack() as stack:
+        recipe, run = open_run(options, overrides)
+        console = Console(quiet=options.quiet, silent=not processes.is_first)
+        if processes.is_first:
+            stack.enter_context(run.locked())
+        stack.enter_context(kept_programs(run.compilation_cache, console.warn))
+        stopped = train(
+            recipe, run, console, processes=processes, stopping=stopping, options=options
+        )
+    # Not before all processes have left: what is raised among them ends the others.
+    if stopped:
+        raise stopped
 
 
 if __name__ == "__main__":
