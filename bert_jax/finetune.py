@@ -69,9 +69,10 @@ def finetune(
     # Read the examples, and see whether all goes together.
     lesson = prepare(recipe, console)
     learner, batches = lesson.learner, lesson.batches
-    for change in run.claim(config, _batch_size, task_defaults(recipe)):
-        console.say(f"changed since the run began: {change}")
-    run.record_hashes(tokenizer_hash=learner.bert.tokenizer.hash, rows_hash=batches.hash)
+    with processes.first_goes_first("run"):
+        for change in run.claim(config, _batch_size, task_defaults(recipe)):
+            console.say(f"changed since the run began: {change}")
+        run.record_hashes(tokenizer_hash=learner.bert.tokenizer.hash, rows_hash=batches.hash)
     processes.compare("rows", {"rows": batches.hash}, differences)
 
     # Restore, or begin.
@@ -160,7 +161,11 @@ def prepare(recipe: TaskRecipe, console: Console) -> Lesson:
     for remark in [*remarks, *of_rows]:
         console.warn(remark)
     batches = TaskBatches(
-        rows, batch_size=recipe.batch_size, seed=recipe.seed, pad_id=bert.tokenizer.pad_id
+        rows,
+        batch_size=recipe.batch_size,
+        max_length=task.max_length,
+        seed=recipe.seed,
+        pad_id=bert.tokenizer.pad_id,
     )
     return Lesson(learner, train, dev, batches)
 

@@ -32,8 +32,23 @@ class TaskBatches:
       steps_per_epoch: the last batch of an epoch may be filled up with rows of length 0.
     """
 
-    def __init__(self, rows: Sequence[TrainingRow], *, batch_size: int, seed: int, pad_id: int):
+    def __init__(
+        self,
+        rows: Sequence[TrainingRow],
+        *,
+        batch_size: int,
+        max_length: int,
+        seed: int,
+        pad_id: int,
+    ):
         """Takes the rows.
+
+        Args:
+          rows: of tokens, with their targets.
+          batch_size: B.
+          max_length: tokens of a row at most; no batch is padded beyond.
+          seed: of their order.
+          pad_id: of padding.
 
         Raises:
           UserError: there are none.
@@ -44,6 +59,7 @@ class TaskBatches:
         self.num_rows = len(rows)
         self.steps_per_epoch = -(-len(rows) // batch_size)
         self._rows = rows
+        self._max_length = max_length
         self._sizes = np.array([len(row.row.ids) for row in rows])
         self._seed = seed
         self._pad_id = pad_id
@@ -57,7 +73,7 @@ class TaskBatches:
         """
         epoch, number = divmod(step, self.steps_per_epoch)
         members = self._plan(epoch)[number]
-        length = _padded(int(self._sizes[members[members >= 0]].max()))
+        length = self._padded(int(self._sizes[members[members >= 0]].max()))
         members = members[rows]
         batch = {
             "input_ids": np.full((len(members), length), self._pad_id, np.int32),
@@ -110,9 +126,9 @@ class TaskBatches:
         """The share of the tokens of the first epoch that are padding."""
         plan = self._plan(0)
         sizes = np.where(plan >= 0, self._sizes[plan], 0)
-        padded = [_padded(size) for size in sizes.max(axis=1).tolist()]
+        padded = [self._padded(size) for size in sizes.max(axis=1).tolist()]
         return 1 - float(sizes.sum()) / (self.batch_size * sum(padded))
 
-
-def _padded(length: int) -> int:
-    return next((fit for fit in _LENGTHS if length <= fit), -(-length // 128) * 128)
+    def _padded(self, length: int) -> int:
+        fit = next((each for each in _LENGTHS if length <= each), -(-length // 128) * 128)
+        return min(fit, self._max_length)
