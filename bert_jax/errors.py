@@ -20,6 +20,10 @@ class UserError(Exception):
     """
 
 
+class DivergenceError(UserError):
+    """Training came to numbers that are not finite."""
+
+
 class TextError(UserError):
     """Something is wrong with one of the texts that were given.
 

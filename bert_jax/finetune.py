@@ -5,6 +5,7 @@ python -m bert_jax.finetune --config configs/finetune/sst2.py --config.init=mode
 
 import argparse
 import dataclasses
+import math
 from contextlib import ExitStack
 from functools import partial
 from typing import NamedTuple
@@ -13,7 +14,7 @@ import jax
 
 from bert_jax import cli
 from bert_jax.console import Console
-from bert_jax.errors import UserError
+from bert_jax.errors import DivergenceError, UserError
 from bert_jax.model.sizes import training_flops_per_token
 from bert_jax.pretrained import load
 from bert_jax.recipe import add_run
@@ -24,6 +25,7 @@ from bert_jax.tasks.batches import TaskBatches
 from bert_jax.tasks.kinds import make_task, task_of
 from bert_jax.tasks.report import Report, show, write_report
 from bert_jax.tasks.task import Split
+from bert_jax.training.best import Best
 from bert_jax.training.compilation import kept_programs
 from bert_jax.training.learner import Adaptation, Learner
 from bert_jax.training.loop import Choice, Settings, Work
@@ -42,7 +44,7 @@ from bert_jax.training.run_folder import RunFolder, differences
 from bert_jax.training.schedule import make_task_schedule, progress_of
 from bert_jax.training.steps import TrainState, make_train_step, state_of
 from bert_jax.training.stopping import Stopping
-from bert_jax.usage import show_warnings
+from bert_jax.usage import add_allow_pickle, show_warnings
 
 
 def finetune(
@@ -67,7 +69,7 @@ def finetune(
     devices, pace = set_out(run, config, processes)
 
     # Read the examples, and see whether all goes together.
-    lesson = prepare(recipe, console)
+    lesson = prepare(recipe, console, allow_pickle=options.allow_pickle)
     learner, batches = lesson.learner, lesson.batches
     with processes.first_goes_first("run"):
         for change in run.claim(config, _batch_size, task_defaults(recipe)):
@@ -83,16 +85,18 @@ def finetune(
     )
     state = standing.state
     start, total_steps = int(state.step), recipe.total_steps(batches.steps_per_epoch)
-    _summarize(console, recipe, lesson, start=start, total_steps=total_steps)
+    given_up = 0 < recipe.patience <= Best(**standing.progress.best).since
+    is_over = start >= total_steps or given_up
+    _summarize(console, recipe, lesson, start, total_steps, is_over=is_over)
 
     # Train.
     settings = Settings(
         log_every_steps=recipe.log_every_steps,
-        eval_every_steps=max(1, batches.steps_per_epoch // recipe.evaluations_per_epoch),
+        is_evaluated=lambda step: recipe.is_evaluated(step, batches.steps_per_epoch),
         checkpoint_every_steps=recipe.checkpoint_every_steps,
         total_steps=total_steps,
         budget_seconds=0.0,
-        skip_nonfinite=0,
+        skip_nonfinite=recipe.skip_nonfinite,
         step_timeout=options.step_timeout,
     )
     with open_loop(
@@ -111,11 +115,12 @@ def finetune(
     ) as (loop, bar):
         pace.begin_phase()
         stopping.deferred = True
-        if start < total_steps:
+        if not is_over:
             work = _work(recipe, learner, batches, state, run, last_step=total_steps)
             state = loop.run(state, work, bar)
+        stopping.deferred = False
     if loop.is_stopped and int(state.step) < total_steps:
-        return stopping.explain(int(state.step))
+        return stopping.explain(f"and saved at step {int(state.step):,}")
 
     # What came of it.
     return _conclude(
@@ -139,8 +144,13 @@ class Lesson(NamedTuple):
     batches: TaskBatches
 
 
-def prepare(recipe: TaskRecipe, console: Console) -> Lesson:
+def prepare(recipe: TaskRecipe, console: Console, *, allow_pickle: bool = False) -> Lesson:
     """Reads examples and model, and checks that they go together; tells what is remarkable.
+
+    Args:
+      recipe: of the run.
+      console: to tell it on.
+      allow_pickle: see `load`.
 
     Raises:
       UserError: they do not.
@@ -149,13 +159,12 @@ def prepare(recipe: TaskRecipe, console: Console) -> Lesson:
     adaptation, parallelism = Adaptation(**recipe.model), Parallelism(**recipe.parallelism)
     make_optimizer(**recipe.optimizer)  # complains before anything is read
     local_rows(recipe.batch_size, parallelism.micro_batch_size)  # likewise
-    train, dev = data.read(task, recipe.seed)
-    labels = task.labels(train.examples)
+    train, dev, labels = data.read(task, recipe.seed)
     remarks = [*train.remarks, *dev.remarks]
     remarks += task.check(dev.examples, labels, data.dev or data.train)
     # Of what the model may lack only this is missed.
     wanted = frozenset({"pooler"}) if labels.task == "sentence" else frozenset()
-    bert = load(recipe.init, wanted=wanted)
+    bert = load(recipe.init, wanted=wanted, allow_pickle=allow_pickle)
     learner = Learner(bert, task, labels, dev.examples, adaptation)
     rows, of_rows = task.training_rows(bert.tokenizer, train.examples, labels)
     for remark in [*remarks, *of_rows]:
@@ -171,14 +180,21 @@ def prepare(recipe: TaskRecipe, console: Console) -> Lesson:
 
 
 def _summarize(
-    console: Console, recipe: TaskRecipe, lesson: Lesson, *, start: int, total_steps: int
+    console: Console,
+    recipe: TaskRecipe,
+    lesson: Lesson,
+    start: int,
+    total_steps: int,
+    *,
+    is_over: bool,
 ) -> None:
     """The table at the start."""
     title = f"fine-tuning: {recipe.task['kind'].replace('_', ' ')}"
     if start:
         title = f"resuming at step {start:,}"
-    if start >= total_steps:
-        title = f"finished at step {start:,}; raise epochs to go on"
+    if is_over:
+        given = "epochs" if start >= total_steps else "patience"
+        title = f"finished at step {start:,}; raise {given} to go on"
     batches, params = lesson.batches, lesson.learner.bert.params["bert"]
     console.table(
         title,
@@ -186,6 +202,7 @@ def _summarize(
             ("devices", describe_devices()),
             ("model", recipe.init),
             ("parameters", f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,}, and the head"),
+            ("head", "that of the model" if lesson.learner.has_head else "new"),
             ("train", f"{len(lesson.train.examples):,} examples in {batches.num_rows:,} rows"),
             ("held out", f"{len(lesson.dev.examples):,} examples"),
             ("labels", ", ".join(lesson.learner.labels.names)[:100]),
@@ -228,7 +245,7 @@ def _conclude(
         write_report(run.path, report)
         console.say(f"\nsaved in {run.path}: model/, report.md, metrics.jsonl, checkpoints")
         console.say(f"try it: python -m bert_jax.predict --model {run.path}")
-    return Outcome(held_out.score, held_out.baseline, held_out.figures)
+    return Outcome(held_out.score, held_out.baseline)
 
 
 def _batch_size(config: dict, step: int) -> int:
@@ -305,6 +322,7 @@ def main(arguments: list[str]) -> None:
     )
     add_run(parser)
     add_training(parser)
+    add_allow_pickle(parser)
     add_variants(parser)
     options, overrides = parser.parse_known_args(arguments)
     stopped = None
@@ -318,6 +336,9 @@ def main(arguments: list[str]) -> None:
             )
         outcomes: list[Outcome] = []
         for variant in variants:
+            if stopping.requested:
+                stopped = stopping.explain(f"before {variant.name}")
+                break
             console.say(f"\n{variant.name}" if len(variants) > 1 else "")
             with ExitStack() as stack:
                 run = RunFolder(variant.folder)
@@ -325,14 +346,21 @@ def main(arguments: list[str]) -> None:
                     stack.enter_context(run.locked())
                 home = RunFolder(variants[0].folder).compilation_cache
                 stack.enter_context(kept_programs(home, console.warn))
-                outcome = finetune(
-                    variant.recipe,
-                    run,
-                    console,
-                    processes=processes,
-                    stopping=stopping,
-                    options=options,
-                )
+                try:
+                    outcome = finetune(
+                        variant.recipe,
+                        run,
+                        console,
+                        processes=processes,
+                        stopping=stopping,
+                        options=options,
+                    )
+                except DivergenceError as error:
+                    if len(variants) == 1:
+                        raise
+                    console.warn(str(error))
+                    stopping.deferred = False
+                    outcome = Outcome(math.nan, math.nan)
             if isinstance(outcome, KeyboardInterrupt):
                 stopped = outcome
                 break

@@ -10,6 +10,7 @@ from typing import Any
 from bert_jax.config import check_config, load_config, plain
 from bert_jax.data.keyed_random import Stream, permutation
 from bert_jax.errors import UserError
+from bert_jax.model.labels import Labels
 from bert_jax.recipe import defaults_of
 from bert_jax.tasks.kinds import TASKS
 from bert_jax.tasks.task import Split, Task
@@ -32,6 +33,7 @@ class TaskRecipe:
       patience: evaluations without a better one after which the run ends; 0 to go on.
       log_every_steps: how often the figures of training are reported, averaged.
       checkpoint_every_steps: how often the run is saved, beside at each evaluation's end.
+      skip_nonfinite: updates that may be left out because they are not finite.
       data: of `Data`.
       task: of `TASKS`, by its key `kind`.
       model: of `Adaptation`.
@@ -52,6 +54,7 @@ class TaskRecipe:
     optimizer: dict
     evaluations_per_epoch: int = 1
     patience: int = 0
+    skip_nonfinite: int = 0
     model: dict = dataclasses.field(default_factory=dict)
     parallelism: dict = dataclasses.field(default_factory=dict)
 
@@ -60,8 +63,9 @@ class TaskRecipe:
             raise UserError("name the model to fine-tune: --config.init=FOLDER")
         if not self.epochs > 0:
             raise UserError(f"epochs is {self.epochs}; it must be positive")
-        if self.patience < 0:
-            raise UserError(f"patience is {self.patience}; it must not be negative")
+        for name in ("patience", "skip_nonfinite"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} is {getattr(self, name)}; it must not be negative")
         for name in (
             "batch_size",
             "evaluations_per_epoch",
@@ -72,6 +76,11 @@ class TaskRecipe:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if not 0 <= self.seed < 2**31:
             raise UserError(f"seed is {self.seed}; it must lie between 0 and 2147483647")
+
+    def is_evaluated(self, step: int, steps_per_epoch: int) -> bool:
+        """Whether to evaluate after a step: after the n equal parts of each epoch."""
+        n = self.evaluations_per_epoch
+        return step * n // steps_per_epoch > (step - 1) * n // steps_per_epoch
 
     def total_steps(self, steps_per_epoch: int) -> int:
         """Updates to make."""
@@ -104,8 +113,8 @@ class Data:
         if self.max_train < 0:
             raise UserError(f"data.max_train is {self.max_train}; it must not be negative")
 
-    def read(self, task: Task, seed: int) -> tuple[Split, Split]:
-        """The examples to train on and to choose by.
+    def read(self, task: Task, seed: int) -> tuple[Split, Split, Labels]:
+        """The examples to train on, those to choose by, and what is told apart in `train`.
 
         What is held out is the same for every seed, so that seeds can be compared; which
         `max_train` are taken is not.
@@ -114,6 +123,8 @@ class Data:
           UserError: see `Task.read`; or there are too few.
         """
         train = task.read(self.train)
+        # Of all: a sample may lack a class.
+        labels = task.labels(train.examples)
         if self.dev:
             dev = task.read(self.dev)
         else:
@@ -121,7 +132,7 @@ class Data:
         if self.max_train:
             order = permutation(len(train.examples), seed, Stream.PAIRS)[: self.max_train]
             train = Split([train.examples[number] for number in sorted(order)], train.remarks)
-        return train, dev
+        return train, dev, labels
 
 
 def hold_out(task: Task, split: Split, share: float, source: str) -> tuple[Split, Split]:

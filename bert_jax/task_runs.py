@@ -1,11 +1,14 @@
 """Several fine-tuning runs of one command: seeds, and a grid of values, and what came of them."""
 
 import argparse
+import math
 import statistics
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from bert_jax import cli
 from bert_jax.atomic import write_file
@@ -13,6 +16,7 @@ from bert_jax.console import Console
 from bert_jax.errors import UserError
 from bert_jax.task_recipe import TaskRecipe, open_task, workdir_of
 from bert_jax.tasks.report import markdown_table
+from bert_jax.training.run_folder import RunFolder
 
 
 class Variant(NamedTuple):
@@ -35,19 +39,24 @@ class Outcome(NamedTuple):
     """What came of a run, on the examples that were held out.
 
     Attributes:
-      score: of the best parameters.
+      score: of the best parameters; NaN if the run diverged.
       baseline: of the best answer that does not look at the text.
-      figures: by their names.
     """
 
     score: float
     baseline: float
-    figures: dict[str, float]
 
     @property
     def is_degenerate(self) -> bool:
         """Whether nothing was learnt: no better than one answer for all (Mosbach et al. 2021)."""
         return not self.score > self.baseline + 1e-9
+
+    @property
+    def verdict(self) -> str:
+        """What a report says of it; "" if there is nothing to say."""
+        if math.isnan(self.score):
+            return "diverged"
+        return "degenerate" if self.is_degenerate else ""
 
 
 def add_variants(parser: cli.Parser) -> None:
@@ -86,6 +95,8 @@ def variants_of(options: argparse.Namespace, overrides: Sequence[str]) -> list[V
         choices.append([f"{key}={value}" for value in listed])
     first = open_task(options, overrides)
     workdir = workdir_of(options)
+    if (options.seeds > 1 or choices) and RunFolder(workdir).config_file.exists():
+        raise UserError(f"{workdir} holds a run of its own; choose another --workdir for several")
     variants = []
     for setting in product(*choices):
         for seed in range(first.seed, first.seed + options.seeds):
@@ -97,21 +108,23 @@ def variants_of(options: argparse.Namespace, overrides: Sequence[str]) -> list[V
 
 
 def summarize(
-    variants: Sequence[Variant], outcomes: Sequence[Outcome], console: Console, workdir: Path
+    variants: Sequence[Variant],
+    outcomes: Sequence[Outcome],
+    console: Console,
+    workdir: Path,
 ) -> None:
-    """Median, deviation and degenerate runs of each setting, on the console and in `report.md`."""
+    """Median, deviation and degenerate runs of each setting, on the console and in `report.md`.
+
+    A run that diverged counts as degenerate, and in nothing else.
+    """
     header = ["setting", "runs", "median", "deviation", "best", "worst", "degenerate"]
     rows, scores = [], {}
     for setting in dict.fromkeys(variant.setting for variant in variants):
         mine = [o for v, o in zip(variants, outcomes, strict=True) if v.setting == setting]
-        scores[setting] = [each.score for each in mine]
-        deviation = statistics.stdev(scores[setting]) if len(mine) > 1 else 0.0
-        shown = (
-            statistics.median(scores[setting]),
-            deviation,
-            max(scores[setting]),
-            min(scores[setting]),
-        )
+        found = [each.score for each in mine if not math.isnan(each.score)] or [math.nan]
+        scores[setting] = statistics.median(found)
+        deviation = statistics.stdev(found) if len(found) > 1 else 0.0
+        shown = (scores[setting], deviation, max(found), min(found))
         degenerate = sum(each.is_degenerate for each in mine)
         rows.append(
             [
@@ -126,14 +139,14 @@ def summarize(
             variant.name,
             f"{outcome.score:.4g}",
             f"{outcome.baseline:.4g}",
-            "degenerate" if outcome.is_degenerate else "",
+            outcome.verdict,
         ]
         for variant, outcome in zip(variants, outcomes, strict=True)
     ]
     console.say("\nheld-out score")
     console.grid(header, rows)
-    best = max(scores, key=lambda setting: statistics.median(scores[setting]))
     if len(scores) > 1:
+        best = max(scores, key=lambda setting: np.nan_to_num(scores[setting], nan=-np.inf))
         console.say(f"\nthe best median is that of {best}")
     text = "\n".join(
         [

@@ -96,7 +96,7 @@ def train(
     # Train, stage by stage.
     settings = Settings(
         log_every_steps=recipe.log_every_steps,
-        eval_every_steps=recipe.eval_every_steps,
+        is_evaluated=lambda step: step % recipe.eval_every_steps == 0,
         checkpoint_every_steps=recipe.checkpoint_every_steps,
         total_steps=recipe.total_steps,
         budget_seconds=3600 * recipe.budget_hours,
@@ -133,7 +133,9 @@ def train(
             state = loop.run(state, work, bar)
     console.table("wall time", pace.summary())
     if loop.is_stopped and int(state.step) < recipe.total_steps:
-        return stopping.explain(int(state.step))  # at once: the machine may be about to go
+        return stopping.explain(
+            f"and saved at step {int(state.step):,}"
+        )  # at once: the machine may be about to go
     if processes.is_first:
         draw_curves(run.path)
         _show_result(console, run, parts, state, (tokenizer, corpus))

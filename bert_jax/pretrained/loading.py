@@ -26,7 +26,7 @@ def load(
     *,
     allow_pickle: bool = False,
     dtype: str = "float32",
-    wanted: frozenset[str] = PRETRAINING,
+    wanted: frozenset[str] | None = None,
 ) -> Pretrained:
     """The model in a run folder, or one published by Hugging Face or Google.
 
@@ -45,8 +45,8 @@ def load(
     Args:
       folder: where it is.
       allow_pickle: read weights, and nothing else, from pickles.
-      wanted: parts of the model whose absence is worth a warning; of a fine-tuned one it is
-        none.
+      wanted: parts of the model whose absence is worth a warning; if not given, those of
+        pretraining, and of a fine-tuned model none.
       dtype: of matrix products and activations, float32 or bfloat16; parameters
         and results are float32.
 
@@ -62,7 +62,9 @@ def load(
             raise UserError(f"{path} holds no model yet; fine-tune it to its first evaluation")
         path = run.model
     found = read_folder(path, allow_pickle=allow_pickle)
-    missing = [part for part in found.report.created if part in wanted and not found.labels]
+    if wanted is None:
+        wanted = frozenset() if found.labels else PRETRAINING
+    missing = [part for part in found.report.created if part in wanted]
     if missing:
         names = " and no ".join(TITLES[part] for part in missing)
         _log.warning("%s has no %s; what it lacks was initialised", path, names)

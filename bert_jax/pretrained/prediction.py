@@ -1,7 +1,7 @@
 """What a fine-tuned model says: scores of rows of tokens, and predictions of texts."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,8 +21,19 @@ _log = logging.getLogger(__name__)
 _PLAIN = {1: ("text",), 2: ("text", "pair")}
 
 
-def task_scores(network: Network, pad_id: int, rows: Sequence[TaskRow]) -> list[np.ndarray]:
+def task_scores(
+    network: Network,
+    pad_id: int,
+    rows: Sequence[TaskRow],
+    on_batch: Callable[[], None] = lambda: None,
+) -> list[np.ndarray]:
     """Scores of every row, [C] of sentences, [T C] of tokens, [T 2] of spans each; see `ScoresOf`.
+
+    Args:
+      network: the model's.
+      pad_id: the tokenizer's.
+      rows: of tokens.
+      on_batch: called after every batch.
 
     Raises:
       UserError: the model has no trained classifier, or a row is longer than it takes.
@@ -33,6 +44,7 @@ def task_scores(network: Network, pad_id: int, rows: Sequence[TaskRow]) -> list[
     for members, scores in compute_rows(network, pad_id, _class_logits, inputs):
         for member, of_row in zip(members.tolist(), scores, strict=True):
             found[member] = of_row[: len(rows[member].ids)] if of_row.ndim == 2 else of_row
+        on_batch()
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import Array, Key, PyTree
 
 from bert_jax.errors import UserError
 from bert_jax.interop.settings import TASK_FILE
@@ -100,31 +100,54 @@ class Learner:
         self._parts = frozenset({"classifier", *of_sentence})
         self._network = Network(config, {}, self._parts, labels)
 
+    @property
+    def has_head(self) -> bool:
+        """Whether the pretrained model tells the same apart, so that its head is kept."""
+        of_bert = self.bert.labels
+        return of_bert is not None and (of_bert.task, of_bert.names, of_bert.is_regression) == (
+            self.labels.task,
+            self.labels.names,
+            self.labels.is_regression,
+        )
+
     def begin(self, seed: int) -> PyTree:
-        """The parameters to begin with: the encoder's, and a new head unless this one is there."""
+        """The parameters to begin with: the encoder's, and by the seed what it lacks.
+
+        A pooler that was never trained is drawn as the head is.
+        """
         params = self.bert.params
-        if self.bert.labels == self.labels and "classifier" in params:
-            head = params["classifier"]
-        else:
-            shape = (self.model.config.width, len(self.labels.names))
-            kernel = initializer(stream_key(seed, Stream.INIT), shape)
-            head = {"dense": {"kernel": kernel, "bias": jnp.zeros(shape[1:])}}
+        encoder, width, key = params["bert"], self.model.config.width, stream_key(seed, Stream.INIT)
+        head = params["classifier"] if self.has_head else _dense(key, width, len(self.labels.names))
+        if "pooler" in self._parts - self.bert.parts:
+            pooler = _dense(jax.random.fold_in(key, 1), width, width)
+            encoder = encoder | {"pooler": pooler}
         # Copies, because the first step gives the memory of these away.
-        return jax.tree.map(jnp.array, {"bert": params["bert"], "classifier": head})
+        return jax.tree.map(jnp.array, {"bert": encoder, "classifier": head})
 
     def evaluate(
         self, params: PyTree, on_batch: Callable[[], None] = lambda: None
     ) -> dict[str, float]:
-        """The figures of the held-out examples, and `score`; all processes find the same."""
-        on_batch()
-        evaluation = self.judge(params, self._dev, self.task)
+        """The figures of the held-out examples, and `score`.
+
+        Args:
+          params: whose, spread over the devices.
+          on_batch: called after every batch.
+        """
+        evaluation = self.judge(params, self._dev, self.task, on_batch)
         self.tuned = self.task.tuned(evaluation)
         return evaluation.figures | {"score": evaluation.score}
 
-    def judge(self, params: PyTree, examples: Sequence[Any], task: Task) -> Evaluation:
+    def judge(
+        self,
+        params: PyTree,
+        examples: Sequence[Any],
+        task: Task,
+        on_batch: Callable[[], None] = lambda: None,
+    ) -> Evaluation:
         """How good parameters are on examples; the options are those of `task`."""
         network = self._network.at(on_one_device(params))
-        scores_of = partial(task_scores, network, self.bert.tokenizer.pad_id)
+        pad_id = self.bert.tokenizer.pad_id
+        scores_of = partial(task_scores, network, pad_id, on_batch=on_batch)
         predictions = task.predict(self.bert.tokenizer, examples, self.labels, scores_of)
         return task.evaluate(examples, predictions, self.labels)
 
@@ -143,3 +166,8 @@ class Learner:
         whole.save(beside)
         shutil.rmtree(folder, ignore_errors=True)
         beside.rename(folder)
+
+
+def _dense(key: Key[Array, ""], width: int, size: int) -> PyTree:
+    """A new layer [width, size], drawn as the encoder's are."""
+    return {"dense": {"kernel": initializer(key, (width, size)), "bias": jnp.zeros(size)}}

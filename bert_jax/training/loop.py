@@ -1,7 +1,7 @@
 """The loop of training: steps, reports, evaluations, saves, and what may go wrong between.
 
-What it decides, all processes decide alike: from their step's number, and from the
-vitals that every step gives all of them.
+What it decides, all processes decide alike: from their step's number, from the vitals
+that every step gives all of them, and by the first process's evaluations.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from bert_jax.console import Console, duration
-from bert_jax.errors import MachineError, UserError
+from bert_jax.errors import DivergenceError, MachineError
 from bert_jax.training.best import Best
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.compilation import Compilations
@@ -60,6 +60,7 @@ class Settings(NamedTuple):
     """What the loop does when, in steps if nothing else is said.
 
     Attributes:
+      is_evaluated: whether to evaluate after a step; after the last one in any case.
       total_steps: when it ends.
       budget_seconds: of training, after which it ends as well; 0 for no such budget.
       skip_nonfinite: how many updates may be left out before it stops.
@@ -67,7 +68,7 @@ class Settings(NamedTuple):
     """
 
     log_every_steps: int
-    eval_every_steps: int
+    is_evaluated: Callable[[int], bool]
     checkpoint_every_steps: int
     total_steps: int
     budget_seconds: float
@@ -161,7 +162,7 @@ class Loop:
         self._skipped = self.progress.skipped
         self._began = time.monotonic() - self.progress.seconds
         self._unseen: tuple[int, Vitals] | None = None
-        self._stop = self._gave_up = False
+        self._stop = False
         self._budget_spent = self._elapsed() >= 1
         self._forecast_at: int | None = None
         self._recompiled = False
@@ -170,10 +171,9 @@ class Loop:
         """Makes the steps of a stage.
 
         Raises:
-          UserError: the run diverged; what was saved before is whole.
+          DivergenceError: what was saved before is whole.
           MachineError: the batches of this process ended early.
         """
-        settings = self.settings
         if self._has_waited_enough(work):  # before it was stopped
             return state
         self._forecast_at = self._forecast_at or int(state.step) + _FORECAST_AFTER
@@ -213,20 +213,30 @@ class Loop:
             bar.update()
             if step == self._forecast_at:
                 self._forecast(step)
-
-            is_last = step == settings.total_steps or self._budget_spent
-            if step % settings.log_every_steps == 0 or is_last:
-                self._report(step, work, bar)
-            if work.evaluate and (step % settings.eval_every_steps == 0 or is_last):
-                self._evaluate(step, state, work)
-                is_last |= self._gave_up
-            if step % settings.checkpoint_every_steps == 0 or is_last or self._stop:
-                slowly = self.watchdog.allow(_SLOW * self.settings.step_timeout, "a save")
-                with self.pace.spent("checkpoint"), slowly:
-                    self._save(state, work)
-            if self._stop or is_last:
+            if self._record(step, state, work, bar):
                 break
         return state
+
+    def _record(self, step: int, state: TrainState, work: Work, bar: Any) -> bool:
+        """Reports, evaluates and saves, each if it is time; whether this was the last step."""
+        settings = self.settings
+        is_last = step == settings.total_steps or self._budget_spent
+        is_reported = step % settings.log_every_steps == 0 or is_last
+        if is_reported:
+            self._report(step, work, bar)
+        is_due = step % settings.checkpoint_every_steps == 0 or self._stop
+        if work.evaluate and (settings.is_evaluated(step) or is_last):
+            self._evaluate(step, state, work)
+            is_due |= work.choice is not None  # what was kept and what is saved go together
+            if self._has_waited_enough(work):
+                is_last = True
+                if not is_reported:
+                    self._report(step, work, bar)
+        if is_due or is_last:
+            slowly = self.watchdog.allow(_SLOW * settings.step_timeout, "a save")
+            with self.pace.spent("checkpoint"), slowly:
+                self._save(state, work)
+        return is_last or self._stop
 
     @property
     def is_stopped(self) -> bool:
@@ -236,7 +246,7 @@ class Loop:
     @property
     def is_over(self) -> bool:
         """Whether no more stages are to be run."""
-        return self._stop or self._budget_spent or self._gave_up
+        return self._stop or self._budget_spent
 
     def _evaluate(self, step: int, state: TrainState, work: Work) -> None:
         """Evaluates, and keeps the parameters if they are the best so far."""
@@ -247,9 +257,10 @@ class Loop:
             self.metrics.write(step, "held_out", figures)
             draw_curves(self.folder)
         if choice := work.choice:
-            if self.best.observe(step, figures[choice.figure]) and self.processes.is_first:
+            # Elsewhere the same arithmetic may come to another last digit.
+            score = self.processes.of_first(f"score/{step}", figures[choice.figure])
+            if self.best.observe(step, score) and self.processes.is_first:
                 choice.keep(state.params)
-            self._gave_up = self._has_waited_enough(work)
 
     def _has_waited_enough(self, work: Work) -> bool:
         return work.choice is not None and 0 < work.choice.patience <= self.best.since
@@ -289,7 +300,7 @@ class Loop:
         if self._skipped > self.settings.skip_nonfinite:
             last = self.checkpoints.latest_step
             kept = "nothing was saved yet" if last is None else f"step {last} is the last one saved"
-            raise UserError(
+            raise DivergenceError(
                 f"{what}: training diverged; {kept}; its batch is in {path}; try a lower "
                 "schedule.peak_learning_rate or a longer warm-up in another --workdir, or leave "
                 "such updates out by skip_nonfinite"

@@ -91,6 +91,16 @@ class Processes:
             )
         self.gather(f"compared {what}")
 
+    def of_first(self, what: str, value: float) -> float:
+        """The first process's value of something that has a name of its own."""
+        if self._words is None:
+            return value
+        name = f"bert_jax/value/{what}"
+        if self.is_first:
+            self._words.key_value_set(name, json.dumps(value))
+        found: float = json.loads(self._wait_for(name))
+        return found
+
     def check_shared(self, folder: Path) -> None:
         """Checks that all processes see the same folder, which the first has made.
 

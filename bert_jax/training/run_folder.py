@@ -138,6 +138,8 @@ class RunFolder:
         if not self.is_trained and remade:
             self.discard_prepared()
             before = {}
+        if step is None and changed:
+            shutil.rmtree(self.model, ignore_errors=True)  # of another task or model
         self._write(before | record)
         return changes + differences(before.get("versions", versions()), record["versions"])
 

@@ -49,9 +49,9 @@ class Stopping:
         if first:
             raise Terminated("terminated; the same command goes on from there")
 
-    def explain(self, step: int) -> KeyboardInterrupt:
-        """What to raise after the run was saved at a step."""
-        text = f"saved at step {step:,}; the same command goes on from there"
+    def explain(self, where: str) -> KeyboardInterrupt:
+        """What to raise when all is saved, such as `where` "and saved at step 7"."""
+        text = f"{where}; the same command goes on from there"
         if self.signal == signal.SIGINT:
-            return KeyboardInterrupt(f"interrupted and {text}")
-        return Terminated(f"terminated and {text}")
+            return KeyboardInterrupt(f"interrupted {text}")
+        return Terminated(f"terminated {text}")

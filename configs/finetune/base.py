@@ -22,6 +22,7 @@ def get_config() -> ConfigDict:
             "patience": 0,  # evaluations without a better one before the run ends; 0: none
             "log_every_steps": 50,
             "checkpoint_every_steps": 500,
+            "skip_nonfinite": 0,  # updates that may be left out because they are not finite
             # Files, or tfds:NAME[/CONFIG][:SPLIT]. Without `dev`, `dev_share` of `train` is
             # held out.
             "data": {

@@ -161,7 +161,7 @@ def run_steps(folder: Path, kinds: list[tuple[int, str]]) -> list[int]:
         pace.begin_phase()
         loop = Loop(
             folder=folder,
-            settings=Settings(1000, 1000, 1000, 1000, 0.0, 0, 1000.0),
+            settings=Settings(1000, lambda _: False, 1000, 1000, 0.0, 0, 1000.0),
             progress=Progress(),
             like=like,
             key=stream_key(0, Stream.DROPOUT),

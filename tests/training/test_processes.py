@@ -180,7 +180,7 @@ def raised_by(number: int, *, deferred: bool) -> BaseException | None:
             assert stopping.requested
             return error
         assert stopping.requested
-        assert str(stopping.explain(1234)).endswith(
+        assert str(stopping.explain("and saved at step 1,234")).endswith(
             "saved at step 1,234; the same command goes on from there"
         )
     return None
