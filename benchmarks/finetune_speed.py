@@ -5,8 +5,8 @@
 
 Every step is made by both, one after the other, so that what else the machine does meets both. A
 table gives the held-out score of each seed, and the ratio of the times of a step: the median over
-all steps whose shape was met before. Heads and dropout are drawn by each in its own way, so scores
-of one seed differ as those of two seeds do. Needs `pip install torch transformers`.
+all steps whose shape was met before. Both begin with the same head; dropout is drawn by each in its
+own way. Needs `pip install torch transformers`.
 """
 
 import argparse
@@ -26,7 +26,6 @@ import transformers
 
 from bert_jax.console import Console
 from bert_jax.finetune import Lesson, prepare
-from bert_jax.pretrained import Pretrained
 from bert_jax.task_recipe import TaskRecipe, open_task
 from bert_jax.tasks.task import Row
 from bert_jax.training.learner import Adaptation
@@ -92,17 +91,14 @@ class Theirs:
         torch.manual_seed(recipe.seed)
         self._lesson, labels = lesson, lesson.learner.labels
         adaptation = Adaptation(**recipe.model)
-        problem = {"problem_type": "regression"} if labels.is_regression else {}
         self._model = (
             _HEADS[labels.task]
             .from_pretrained(
                 folder,
-                num_labels=len(labels.names),
                 hidden_dropout_prob=adaptation.dropout,
                 attention_probs_dropout_prob=adaptation.attention_dropout,
                 classifier_dropout=adaptation.classifier_dropout,
                 attn_implementation="sdpa",
-                **problem,
             )
             .train()
         )
@@ -195,11 +191,7 @@ def compare(recipe: TaskRecipe, folder: Path, console: Console) -> dict[str, Any
     """Trains both on the same batches; their scores, and the times of their steps."""
     lesson = prepare(recipe, console)
     total_steps = recipe.total_steps(lesson.batches.steps_per_epoch)
-    if not (folder / "config.json").exists():
-        bert = lesson.learner.bert
-        Pretrained(bert.model, bert.params, bert.tokenizer, parts=bert.parts - {"classifier"}).save(
-            folder
-        )
+    lesson.learner.save(folder, lesson.learner.begin(recipe.seed))
     ours = Ours(recipe, lesson, total_steps)
     theirs = Theirs(recipe, lesson, total_steps, folder)
     times: list[tuple[float, float]] = []

@@ -95,8 +95,6 @@ def variants_of(options: argparse.Namespace, overrides: Sequence[str]) -> list[V
         choices.append([f"{key}={value}" for value in listed])
     first = open_task(options, overrides)
     workdir = workdir_of(options)
-    if (options.seeds > 1 or choices) and RunFolder(workdir).config_file.exists():
-        raise UserError(f"{workdir} holds a run of its own; choose another --workdir for several")
     variants = []
     for setting in product(*choices):
         for seed in range(first.seed, first.seed + options.seeds):
@@ -104,6 +102,8 @@ def variants_of(options: argparse.Namespace, overrides: Sequence[str]) -> list[V
             recipe = open_task(options, [*overrides, *(f"--config.{each}" for each in more)])
             folder = workdir / " ".join(more).replace(" ", "_") if more else workdir
             variants.append(Variant(" ".join(more), " ".join(setting), recipe, folder))
+    if variants[0].folder != workdir and RunFolder(workdir).config_file.exists():
+        raise UserError(f"{workdir} holds a run of its own; choose another --workdir for several")
     return variants
 
 

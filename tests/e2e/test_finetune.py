@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from small_runs import reported
+from small_runs import Group, reported
 from task_cases import (
     EXAMPLES,
     finetune_command,
@@ -174,22 +174,31 @@ def test_patience_ends_a_run(sentences: Path, shell: Any, tmp_path: Path) -> Non
     assert "is fine-tuned; say python -m bert_jax.predict" in complaint
 
 
-def test_several_devices_learn_the_same(
-    sentences: Path, shell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
-    workdir = tmp_path / "two"
-    more = ["--config.parallelism.micro_batch_size=8", "--config.epochs=1"]
-    printed = shell.run(shell.command("finetune", *finetune_command(sentences, workdir, *more)))
-    assert "2 × cpu" in printed
-    monkeypatch.delenv("XLA_FLAGS")
-    alone = tmp_path / "one"
+def test_two_processes_learn_the_same(sentences: Path, shell: Any, tmp_path: Path) -> None:
+    more = ["--config.parallelism.micro_batch_size=8", "--config.epochs=2"]
+    alone, two = tmp_path / "one", tmp_path / "two"
     shell.run(shell.command("finetune", *finetune_command(sentences, alone, *more)))
-    first, second = (
-        [row["loss"] for row in read_metrics(each / "metrics.jsonl") if row["split"] == "train"]
-        for each in (workdir, alone)
-    )
-    assert first == pytest.approx(second, rel=1e-3)
+    command = shell.command("finetune", *finetune_command(sentences, two, *more))
+    with Group([command] * 2, tmp_path / "logs") as group:
+        assert group.wait(240) == [0, 0], group.outputs
+    assert "2 × cpu" in group.output(0)
+    rows = [
+        {row["step"]: row["loss"] for row in reported(folder) if row["split"] == "train"}
+        for folder in (alone, two)
+    ]
+    assert rows[0] == pytest.approx(rows[1], rel=1e-3)
+    assert (two / "report.md").exists()
+    assert bert_jax.load(two).predict(["i love paris"])
+
+
+def test_a_setting_that_diverges_does_not_end_the_others(
+    sentences: Path, shell: Any, tmp_path: Path
+) -> None:
+    grid = ["--grid=schedule.peak_learning_rate=1e30,3e-3", "--config.epochs=1"]
+    command = shell.command("finetune", *finetune_command(sentences, tmp_path / "runs", *grid))
+    printed = shell.run(command)
+    assert "diverged" in (tmp_path / "runs" / "report.md").read_text()
+    assert "the best median is that of schedule.peak_learning_rate=3e-3" in printed
 
 
 def test_seeds_and_a_grid(sentences: Path, shell: Any, tmp_path: Path) -> None:
