@@ -25,7 +25,7 @@ import torch
 import transformers
 
 from bert_jax.console import Console
-from bert_jax.finetune import Lesson, prepare
+from bert_jax.finetune import Prepared, prepare
 from bert_jax.task_recipe import TaskRecipe, open_task
 from bert_jax.tasks.task import Row
 from bert_jax.training.learner import Adaptation
@@ -55,21 +55,21 @@ Batch = Mapping[str, np.ndarray]
 class Ours:
     """Our step, as `finetune` makes it."""
 
-    def __init__(self, recipe: TaskRecipe, lesson: Lesson, total_steps: int):
+    def __init__(self, recipe: TaskRecipe, prepared: Prepared, total_steps: int):
         self._devices, parallelism = jax.devices()[:1], Parallelism()
         optimizer = make_optimizer(**recipe.optimizer)
         begin = jax.jit(partial(state_of, optimizer=optimizer))
-        self._state = place(begin(lesson.learner.begin(recipe.seed)), self._devices, parallelism)
+        self._state = place(begin(prepared.learner.begin(recipe.seed)), self._devices, parallelism)
         schedule = make_task_schedule(**recipe.schedule, total_steps=total_steps)
         step = make_train_step(
-            fine_tuning(lesson.learner.model),
+            fine_tuning(prepared.learner.model),
             optimizer,
             lambda step, _: schedule(step, progress_of(step, total_steps=total_steps)),
         )
         self._step = parallel_train_step(step, self._devices, self._state, parallelism)
         self._notes = make_notes(self._devices)
         self._key = stream_key(recipe.seed, Stream.DROPOUT)
-        self._lesson = lesson
+        self._prepared = prepared
 
     def step(self, batch: Batch) -> None:
         """Makes one, to its end."""
@@ -79,17 +79,17 @@ class Ours:
 
     def score(self) -> float:
         """Of the held-out examples."""
-        learner = self._lesson.learner
-        dev = self._lesson.dev.examples
+        learner = self._prepared.learner
+        dev = self._prepared.dev.examples
         return learner.judge(self._state.params, dev, learner.task).score
 
 
 class Theirs:
     """That of transformers with AdamW, clipping and torch's own attention."""
 
-    def __init__(self, recipe: TaskRecipe, lesson: Lesson, total_steps: int, folder: Path):
+    def __init__(self, recipe: TaskRecipe, prepared: Prepared, total_steps: int, folder: Path):
         torch.manual_seed(recipe.seed)
-        self._lesson, labels = lesson, lesson.learner.labels
+        self._prepared, labels = prepared, prepared.learner.labels
         adaptation = Adaptation(**recipe.model)
         self._model = (
             _HEADS[labels.task]
@@ -139,7 +139,7 @@ class Theirs:
         }
 
     def _targets(self, batch: Batch) -> dict[str, torch.Tensor]:
-        labels = self._lesson.learner.labels
+        labels = self._prepared.learner.labels
         if labels.task == "spans":
             names = {"start_positions": "starts", "end_positions": "ends"}
             return {
@@ -155,8 +155,8 @@ class Theirs:
 
     def score(self) -> float:
         """Of the held-out examples; the answers are made of the scores as ours are."""
-        learner = self._lesson.learner
-        examples = self._lesson.dev.examples
+        learner = self._prepared.learner
+        examples = self._prepared.dev.examples
         tokenizer = learner.bert.tokenizer
         self._model.eval()
         found = learner.task.predict(tokenizer, examples, learner.labels, self._scores_of)
@@ -189,16 +189,16 @@ def timed(step: Callable[[Batch], None], batch: Batch) -> float:
 
 def compare(recipe: TaskRecipe, folder: Path, console: Console) -> dict[str, Any]:
     """Trains both on the same batches; their scores, and the times of their steps."""
-    lesson = prepare(recipe, console)
-    total_steps = recipe.total_steps(lesson.batches.steps_per_epoch)
-    lesson.learner.save(folder, lesson.learner.begin(recipe.seed))
-    ours = Ours(recipe, lesson, total_steps)
-    theirs = Theirs(recipe, lesson, total_steps, folder)
+    prepared = prepare(recipe, console)
+    total_steps = recipe.total_steps(prepared.batches.steps_per_epoch)
+    prepared.learner.save(folder, prepared.learner.begin(recipe.seed))
+    ours = Ours(recipe, prepared, total_steps)
+    theirs = Theirs(recipe, prepared, total_steps, folder)
     times: list[tuple[float, float]] = []
     shapes = set()
     bar = console.bar("training", total=total_steps, unit="step")
     for number in range(total_steps):
-        batch = lesson.batches.batch(number)
+        batch = prepared.batches.batch(number)
         pair = timed(ours.step, batch), timed(theirs.step, batch)
         if batch["input_ids"].shape in shapes:  # the first of a shape compiles
             times.append(pair)

@@ -18,7 +18,7 @@ from bert_jax.errors import DivergenceError, UserError
 from bert_jax.model.sizes import training_flops_per_token
 from bert_jax.pretrained import load
 from bert_jax.recipe import add_run
-from bert_jax.session import add_training, open_loop, restore, set_out, started
+from bert_jax.session import add_training, begin_run, open_loop, restore, started
 from bert_jax.task_recipe import Data, TaskRecipe, task_defaults, workdir_of
 from bert_jax.task_runs import Outcome, add_variants, summarize, variants_of
 from bert_jax.tasks.batches import TaskBatches
@@ -66,11 +66,11 @@ def finetune(
       MachineError: another process was lost.
     """
     config = dataclasses.asdict(recipe)
-    devices, pace = set_out(run, config, processes)
+    devices, pace = begin_run(run, config, processes)
 
     # Read the examples, and see whether all goes together.
-    lesson = prepare(recipe, console, allow_pickle=options.allow_pickle)
-    learner, batches = lesson.learner, lesson.batches
+    prepared = prepare(recipe, console, allow_pickle=options.allow_pickle)
+    learner, batches = prepared.learner, prepared.batches
     with processes.first_goes_first("run"):
         for change in run.claim(config, _batch_size, task_defaults(recipe)):
             console.say(f"changed since the run began: {change}")
@@ -80,14 +80,14 @@ def finetune(
     # Restore, or begin.
     parallelism = Parallelism(**recipe.parallelism)
     begin = jax.jit(partial(state_of, optimizer=make_optimizer(**recipe.optimizer)))
-    standing = restore(
+    restored = restore(
         run, partial(begin, learner.begin(recipe.seed)), devices, parallelism, processes
     )
-    state = standing.state
+    state = restored.state
     start, total_steps = int(state.step), recipe.total_steps(batches.steps_per_epoch)
-    given_up = 0 < recipe.patience <= Best(**standing.progress.best).since
+    given_up = 0 < recipe.patience <= Best(**restored.progress.best).since
     is_over = start >= total_steps or given_up
-    _summarize(console, recipe, lesson, start, total_steps, is_over=is_over)
+    _summarize(console, recipe, prepared, start, total_steps, is_over=is_over)
 
     # Train.
     settings = Settings(
@@ -101,7 +101,7 @@ def finetune(
     )
     with open_loop(
         run,
-        standing,
+        restored,
         settings,
         config=config,
         key=stream_key(recipe.seed, Stream.DROPOUT),
@@ -124,11 +124,11 @@ def finetune(
 
     # What came of it.
     return _conclude(
-        recipe, run, console, lesson, best_step=loop.best.step, write=processes.is_first
+        recipe, run, console, prepared, best_step=loop.best.step, write=processes.is_first
     )
 
 
-class Lesson(NamedTuple):
+class Prepared(NamedTuple):
     """What is to be learnt, and from what.
 
     Attributes:
@@ -144,7 +144,7 @@ class Lesson(NamedTuple):
     batches: TaskBatches
 
 
-def prepare(recipe: TaskRecipe, console: Console, *, allow_pickle: bool = False) -> Lesson:
+def prepare(recipe: TaskRecipe, console: Console, *, allow_pickle: bool = False) -> Prepared:
     """Reads examples and model, and checks that they go together; tells what is remarkable.
 
     Args:
@@ -176,13 +176,13 @@ def prepare(recipe: TaskRecipe, console: Console, *, allow_pickle: bool = False)
         seed=recipe.seed,
         pad_id=bert.tokenizer.pad_id,
     )
-    return Lesson(learner, train, dev, batches)
+    return Prepared(learner, train, dev, batches)
 
 
 def _summarize(
     console: Console,
     recipe: TaskRecipe,
-    lesson: Lesson,
+    prepared: Prepared,
     start: int,
     total_steps: int,
     *,
@@ -195,17 +195,17 @@ def _summarize(
     if is_over:
         given = "epochs" if start >= total_steps else "patience"
         title = f"finished at step {start:,}; raise {given} to go on"
-    batches, params = lesson.batches, lesson.learner.bert.params["bert"]
+    batches, params = prepared.batches, prepared.learner.bert.params["bert"]
     console.table(
         title,
         [
             ("devices", describe_devices()),
             ("model", recipe.init),
             ("parameters", f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,}, and the head"),
-            ("head", "that of the model" if lesson.learner.has_head else "new"),
-            ("train", f"{len(lesson.train.examples):,} examples in {batches.num_rows:,} rows"),
-            ("held out", f"{len(lesson.dev.examples):,} examples"),
-            ("labels", ", ".join(lesson.learner.labels.names)[:100]),
+            ("head", "that of the model" if prepared.learner.has_head else "new"),
+            ("train", f"{len(prepared.train.examples):,} examples in {batches.num_rows:,} rows"),
+            ("held out", f"{len(prepared.dev.examples):,} examples"),
+            ("labels", ", ".join(prepared.learner.labels.names)[:100]),
             ("steps", f"{total_steps:,} of {recipe.batch_size} rows, {recipe.epochs:g} epochs"),
             ("padding", f"{batches.padding_share():.0%} of the tokens"),
         ],
@@ -216,16 +216,16 @@ def _conclude(
     recipe: TaskRecipe,
     run: RunFolder,
     console: Console,
-    lesson: Lesson,
+    prepared: Prepared,
     *,
     best_step: int | None,
     write: bool,
 ) -> Outcome:
     """Evaluates the best parameters, as they are in the run's model folder, and reports."""
-    data, learner = Data(**recipe.data), lesson.learner
+    data, learner = Data(**recipe.data), prepared.learner
     best = load(run.model)
     task = task_of(best.labels, best.task_file)
-    held_out = learner.judge(best.params, lesson.dev.examples, task)
+    held_out = learner.judge(best.params, prepared.dev.examples, task)
     evaluations = {"held out": held_out}
     if data.other_dev:
         other = task.read(data.other_dev)
@@ -239,7 +239,7 @@ def _conclude(
     if write:
         report = Report(
             title=f"{recipe.task['kind'].replace('_', ' ').capitalize()}: {data.train}",
-            facts=_facts(recipe, lesson, best_step),
+            facts=_facts(recipe, prepared, best_step),
             evaluations=evaluations,
         )
         write_report(run.path, report)
@@ -293,15 +293,15 @@ def _work(
     )
 
 
-def _facts(recipe: TaskRecipe, lesson: Lesson, best_step: int | None) -> list[tuple[str, str]]:
+def _facts(recipe: TaskRecipe, prepared: Prepared, best_step: int | None) -> list[tuple[str, str]]:
     """What a report says of a run."""
     best = "none"
     if best_step is not None:
-        best = f"step {best_step:,}, epoch {best_step / lesson.batches.steps_per_epoch:.2g}"
+        best = f"step {best_step:,}, epoch {best_step / prepared.batches.steps_per_epoch:.2g}"
     return [
         ("model", recipe.init),
-        ("training examples", f"{len(lesson.train.examples):,}"),
-        ("held-out examples", f"{len(lesson.dev.examples):,}"),
+        ("training examples", f"{len(prepared.train.examples):,}"),
+        ("held-out examples", f"{len(prepared.dev.examples):,}"),
         ("seed", str(recipe.seed)),
         ("epochs", f"{recipe.epochs:g}"),
         ("batch size", str(recipe.batch_size)),

@@ -72,7 +72,7 @@ def started(
         yield processes, stopping
 
 
-def set_out(run: RunFolder, config: dict[str, Any], processes: Processes) -> tuple[Devices, Pace]:
+def begin_run(run: RunFolder, config: dict[str, Any], processes: Processes) -> tuple[Devices, Pace]:
     """Starts the clock, and checks that all processes mean the same run.
 
     Args:
@@ -93,7 +93,7 @@ def set_out(run: RunFolder, config: dict[str, Any], processes: Processes) -> tup
     return devices, pace
 
 
-class Standing(NamedTuple):
+class Restored(NamedTuple):
     """Where a run stands.
 
     Attributes:
@@ -117,7 +117,7 @@ def restore(
     devices: Devices,
     parallelism: Parallelism,
     processes: Processes,
-) -> Standing:
+) -> Restored:
     """The newest checkpoint of a run, or its beginning.
 
     Args:
@@ -137,13 +137,13 @@ def restore(
         state, saved = checkpoints.restore(like)
         progress = Progress(**saved)
     processes.compare("checkpoint", {"step": int(state.step)}, differences)
-    return Standing(place(state, devices, parallelism), like, progress, checkpoints, damage)
+    return Restored(place(state, devices, parallelism), like, progress, checkpoints, damage)
 
 
 @contextmanager
 def open_loop(
     run: RunFolder,
-    standing: Standing,
+    restored: Restored,
     settings: Settings,
     *,
     config: dict[str, Any],
@@ -160,7 +160,7 @@ def open_loop(
 
     Args:
       run: whose.
-      standing: of `restore`.
+      restored: of `restore`.
       settings: when to do what.
       config: the resolved one, for Weights & Biases.
       key: root key of the dropout stream.
@@ -172,15 +172,15 @@ def open_loop(
       pace: keeps the time.
       options: flags of `add_training`.
     """
-    start = int(standing.state.step)
+    start = int(restored.state.step)
     with ExitStack() as stack:
-        stack.enter_context(closing(standing.checkpoints))
+        stack.enter_context(closing(restored.checkpoints))
         compilations = stack.enter_context(Compilations())
         metrics = None
         if processes.is_first:
             log = MetricsLog(run.path, start_step=start, wandb_project=options.wandb, config=config)
             metrics = stack.enter_context(closing(log))
-            for line in standing.damage:
+            for line in restored.damage:
                 console.warn(f"{line}; going on from step {start:,}")
                 metrics.event(start, "older_checkpoint", damage=line)
         watchdog = Watchdog(seconds=options.step_timeout, on_hang=processes.abandon)
@@ -194,15 +194,15 @@ def open_loop(
             Loop(
                 folder=run.path,
                 settings=settings,
-                progress=standing.progress,
-                like=standing.like,
+                progress=restored.progress,
+                like=restored.like,
                 key=key,
                 devices=devices,
                 parallelism=parallelism,
                 processes=processes,
                 console=console,
                 stopping=stopping,
-                checkpoints=standing.checkpoints,
+                checkpoints=restored.checkpoints,
                 metrics=metrics,
                 pace=pace,
                 watchdog=watchdog,

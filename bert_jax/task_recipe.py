@@ -130,7 +130,7 @@ class Data:
         else:
             train, dev = hold_out(task, train, self.dev_share, self.train)
         if self.max_train:
-            order = permutation(len(train.examples), seed, Stream.PAIRS)[: self.max_train]
+            order = permutation(len(train.examples), seed, Stream.SAMPLE)[: self.max_train]
             train = Split([train.examples[number] for number in sorted(order)], train.remarks)
         return train, dev, labels
 
@@ -149,7 +149,7 @@ def hold_out(task: Task, split: Split, share: float, source: str) -> tuple[Split
             "examples by --config.data.dev=FILE"
         )
     count = min(max(1, round(share * len(names))), len(names) - 1)
-    chosen = {names[number] for number in permutation(len(names), 0, Stream.PAIRS)[:count]}
+    chosen = {names[number] for number in permutation(len(names), 0, Stream.SAMPLE)[:count]}
     parts: dict[bool, list[Any]] = {False: [], True: []}
     for example, group in zip(split.examples, groups, strict=True):
         parts[group in chosen].append(example)

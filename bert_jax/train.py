@@ -28,7 +28,7 @@ from bert_jax.recipe import (
     prepare_text,
     stage_batches,
 )
-from bert_jax.session import add_training, open_loop, restore, set_out, started
+from bert_jax.session import add_training, begin_run, open_loop, restore, started
 from bert_jax.tokenizers import Tokenizer
 from bert_jax.training.compilation import kept_programs
 from bert_jax.training.curves import draw_curves
@@ -76,7 +76,7 @@ def train(
       MachineError: another process or the input was lost.
     """
     config = dataclasses.asdict(recipe)
-    devices, pace = set_out(run, config, processes)
+    devices, pace = begin_run(run, config, processes)
 
     # Build what needs no text; then text to tokens, once.
     parts = build(recipe, run, console)
@@ -89,9 +89,9 @@ def train(
     init = jax.jit(
         partial(init_state, parts.model, parts.optimizer, stream_key(recipe.seed, Stream.INIT))
     )
-    standing = restore(run, init, devices, parts.parallelism, processes)
-    state = standing.state
-    _summarize(console, recipe, parts, corpus, state, seconds=standing.progress.seconds)
+    restored = restore(run, init, devices, parts.parallelism, processes)
+    state = restored.state
+    _summarize(console, recipe, parts, corpus, state, seconds=restored.progress.seconds)
 
     # Train, stage by stage.
     settings = Settings(
@@ -105,7 +105,7 @@ def train(
     )
     with open_loop(
         run,
-        standing,
+        restored,
         settings,
         config=config,
         key=stream_key(recipe.seed, Stream.DROPOUT),
@@ -121,7 +121,7 @@ def train(
             if int(state.step) >= stage.last_step or loop.is_over:
                 continue
             if int(state.step) == stage.first_step and stage.moments == "reset":
-                moments = standing.like.opt_state
+                moments = restored.like.opt_state
                 fresh = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), moments)
                 whole = TrainState(state.step, state.params, fresh)
                 state = place(whole, devices, parts.parallelism)

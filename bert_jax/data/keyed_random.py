@@ -31,6 +31,7 @@ class Stream(IntEnum):
     MASKS = 3
     MIXTURE = 4
     ROWS = 5
+    SAMPLE = 6
 
 
 @njit(cache=True)

@@ -164,7 +164,7 @@ class Loop:
         self._unseen: tuple[int, Vitals] | None = None
         self._stop = False
         self._budget_spent = self._elapsed() >= 1
-        self._forecast_at: int | None = None
+        self._forecast_at = 0.0
         self._recompiled = False
 
     def run(self, state: TrainState, work: Work, bar: Any) -> TrainState:
@@ -211,7 +211,7 @@ class Loop:
             if step == work.last_step:  # the next step is another stage's
                 self._look(work)
             bar.update()
-            if step == self._forecast_at:
+            if step >= self._forecast_at and self.pace.has_stepped:
                 self._forecast(step)
             if self._record(step, state, work, bar):
                 break
@@ -326,6 +326,7 @@ class Loop:
             self.metrics.event(step, name, **facts)
 
     def _forecast(self, step: int) -> None:
+        self._forecast_at = float("inf")
         seconds = self.pace.seconds_per_step() * (self.settings.total_steps - step)
         if self.settings.budget_seconds:
             seconds = min(seconds, self.settings.budget_seconds * (1 - self._elapsed()))

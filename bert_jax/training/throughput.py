@@ -154,6 +154,11 @@ class Pace:
         finally:
             self._turn_to(before)
 
+    @property
+    def has_stepped(self) -> bool:
+        """Whether a step was made since the last report that had not to be compiled."""
+        return self._steps > 0
+
     def seconds_per_step(self) -> float:
         """Mean since the last report, with what the devices waited; waits for the latest step."""
         return self._stepping() / max(self._steps, 1)

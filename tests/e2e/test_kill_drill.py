@@ -1,13 +1,9 @@
-"""Random disturbances of a run: a few in the ordinary suite, fifty by hand (kill_drill.py)."""
+"""Random disturbances of a run, by hand: see kill_drill.py, and test_resume.py for a few kills."""
 
 from pathlib import Path
 
 import pytest
 from kill_drill import Drill
-
-
-def test_three_disturbances(tmp_path: Path) -> None:
-    assert Drill(tmp_path, kills=3, processes=1, seed=1).run()
 
 
 @pytest.mark.slow

@@ -57,7 +57,7 @@ def test_it_reports_what_it_made_and_does_not_make_it_again(
     assert "was not prepared from 'text:/gone/*' but from" in told
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_killed_at_any_time_it_goes_on(
     shell,  # type: ignore[no-untyped-def]
     large: str,
