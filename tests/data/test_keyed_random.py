@@ -52,6 +52,7 @@ def test_golden_values_never_change() -> None:
         "MASKS": 3,
         "MIXTURE": 4,
         "ROWS": 5,
+        "SAMPLE": 6,
     }
     assert random_bits(0, Stream.PAIRS, 0, np.arange(3)).tolist() == [
         13202541901669973565,

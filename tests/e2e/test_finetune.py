@@ -160,6 +160,7 @@ def test_what_is_typed_is_answered(tuned: Path, shell: Any) -> None:
     assert [line.split()[0] for line in process.stdout.splitlines()] == ["good", "bad"]
 
 
+@pytest.mark.slow
 def test_patience_ends_a_run(sentences: Path, shell: Any, tmp_path: Path) -> None:
     workdir = tmp_path / "patient"
     more = ["--config.patience=2", "--config.epochs=40"]
@@ -175,6 +176,7 @@ def test_patience_ends_a_run(sentences: Path, shell: Any, tmp_path: Path) -> Non
     assert "is fine-tuned; say python -m bert_jax.predict" in complaint
 
 
+@pytest.mark.slow
 def test_two_processes_learn_the_same(sentences: Path, shell: Any, tmp_path: Path) -> None:
     more = ["--config.parallelism.micro_batch_size=8", "--config.epochs=1"]
     alone, two = tmp_path / "one", tmp_path / "two"
@@ -192,6 +194,7 @@ def test_two_processes_learn_the_same(sentences: Path, shell: Any, tmp_path: Pat
     assert bert_jax.load(two).predict(["i love paris"])
 
 
+@pytest.mark.slow
 def test_a_setting_that_diverges_does_not_end_the_others(
     sentences: Path, shell: Any, tmp_path: Path
 ) -> None:

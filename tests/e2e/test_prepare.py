@@ -98,6 +98,7 @@ def test_two_at_the_same_folder(shell, large: str, undisturbed: Corpus, tmp_path
     assert open_corpus(tmp_path / "corpus").hash == undisturbed.hash
 
 
+@pytest.mark.slow
 def test_runs_of_two_lengths_share_a_corpus_at_an_address(
     shell,  # type: ignore[no-untyped-def]
     text: Path,

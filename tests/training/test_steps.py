@@ -131,7 +131,7 @@ def test_four_devices_give_what_one_gives() -> None:
         assert a == pytest.approx(b, rel=1e-5)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("dropout", [pytest.param(0.0, marks=pytest.mark.slow), 0.3])
 def test_blocks_of_rows_may_be_computed_anywhere(dropout: float) -> None:
     """Two rows at a time on one device, on two and on four: with dropout too."""
     batches = [make_batch(seed) for seed in range(4)]
