@@ -10,7 +10,7 @@ demo: $(VENV)/.demo  ## train BERT-Tiny on Python's own documentation
 	$(BIN)/python -m bert_jax.train --config configs/tiny.py
 
 test: $(VENV)/.test  ## run the test suite, two at a time
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=2 $(ARGS)
 
 check: $(VENV)/.dev  ## lint, format and type checks, of the shell scripts too
 	$(BIN)/ruff check .

@@ -14,8 +14,6 @@ _hook = install_import_hook("bert_jax", "beartype.beartype")
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"
-# Fixtures that take long to make; whatever uses one of them runs in the same process.
-COSTLY = ("trained", "tuned", "undisturbed")
 HAS_TORCH = all(find_spec(name) for name in ("torch", "transformers"))
 
 
@@ -23,11 +21,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the drills of minutes")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        for name in {*COSTLY}.intersection(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group(name))
         if item.get_closest_marker("slow") and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="a drill of minutes; run with --slow"))
         if item.get_closest_marker("shared") and not SHARED.is_dir():
