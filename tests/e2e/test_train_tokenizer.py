@@ -199,7 +199,7 @@ def test_a_word_of_100000_letters_and_a_line_of_megabytes_are_taken(
     tmp_path: Path, type: str
 ) -> None:
     path = tmp_path / "long.txt"
-    path.write_text("ab" * 50_000 + "\n" + ENGLISH.replace("\n", " ") * 20_000 + "\n" + "(" * 9_999)
+    path.write_text("ab" * 50_000 + "\n" + ENGLISH.replace("\n", " ") * 32_000 + "\n" + "(" * 9_999)
     size = {"byte_bpe": 290, "wordpiece": 59, "unigram": 30}.get(type, 45)
     run("--type", type, "--vocab-size", size, "--output", tmp_path / "vocab", path)
     assert load_tokenizer(tmp_path / "vocab").vocab_size == size

@@ -84,6 +84,7 @@ def test_every_moment_is_of_one_activity() -> None:
     for batch in pace.timed(clock.batches(5.0, 0.0, 0.1, 0.0, 0.1)):
         clock.now += 30.0 if batch == 0 else 0.45
         pace.step(done)
+        assert pace.has_stepped == (batch > 0)  # the first one is compiled
     with pace.spent("evaluation"):
         clock.now += 38.0
     with pace.spent("checkpoint"):
